@@ -5,10 +5,12 @@ mod extremes;
 mod ordered_sets;
 mod ranges;
 mod regression;
+mod rows;
 mod statistics;
 mod sums;
 
 pub use ordered_sets::key_flags;
+pub use rows::collected_rows;
 
 use crate::signature::{Accumulator, Aggregate, AggregateKind, ArgType, CallTypes, RetType, Signature};
 

@@ -20,6 +20,7 @@ mod strings;
 mod support;
 pub(crate) mod system;
 mod text_search;
+mod transitions;
 
 use crate::signature::Builtin;
 
@@ -50,6 +51,7 @@ pub(crate) static TABLES: &[&[Builtin]] = &[
     text_search::FUNCTIONS,
     jsonpath::FUNCTIONS,
     json_rows::FUNCTIONS,
+    transitions::FUNCTIONS,
 ];
 
 /// See [`support`].

@@ -34,7 +34,7 @@ mod table_tests;
 #[cfg(test)]
 mod testing;
 
-pub use aggregates::{hypothetical_aggregate, key_flags};
+pub use aggregates::{collected_rows, hypothetical_aggregate, key_flags};
 pub use context::{CatalogFunctions, EvalContext, Host, NoCatalog, NoHost, Signal, ValueMemory};
 pub use functions::ranges::range_constructor;
 pub use functions::system::SAMPLE_KEEPS;

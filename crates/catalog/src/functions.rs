@@ -125,7 +125,7 @@ impl CatalogFunctions for CatalogView {
                 let of_routine = virtual_tables::routine_result(self, a.oid(0));
                 optional(of_routine.or_else(|| virtual_tables::function_result(a.oid(0))))
             }
-            "pg_get_functiondef" => optional(virtual_tables::routine_definition(self, a.oid(0))),
+            "pg_get_functiondef" => optional(virtual_tables::routine_definition(self, a.oid(0))?),
             // Nothing of these kinds can be made yet.
             "pg_get_ruledef" | "pg_get_function_sqlbody"
             | "pg_get_statisticsobjdef" | "pg_get_statisticsobjdef_columns" => Datum::Null,

@@ -13,6 +13,7 @@
 //!
 //! Deliberately left out: plans.
 
+mod aggregate;
 mod audited;
 mod cluster;
 pub mod definition;
@@ -44,6 +45,7 @@ mod zones;
 
 use keys::tagged;
 
+pub use aggregate::{AggregateDefinition, Step, Steps, SupportFunction, Transitions, support_builtin};
 pub use audited::Audited;
 pub use cluster::{Cluster, ClusterParts, ClusterSetting, ClusterSettings};
 pub use descriptor::{

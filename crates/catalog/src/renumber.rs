@@ -14,6 +14,7 @@ use crate::descriptor::{
 use crate::partition::{KeyPart, Partitioned, Partitioning};
 use crate::policy::{Policy, PolicyExpr};
 use crate::privilege::{Acl, PrivilegeRow};
+use crate::aggregate::{AggregateDefinition, SupportFunction, Transitions};
 use crate::routine::{Routine, RoutineParameter, StoredType};
 use crate::stored_view::{Materialized, NamedRelation, ViewDetails};
 use crate::trigger::Trigger;
@@ -346,14 +347,39 @@ impl Renumbering<'_> {
             rows: _,
             settings: _,
             comment: _,
+            aggregate,
         } = routine;
         self.id(id);
         self.id(schema);
         self.owner(owner);
         self.stored_type(returns);
+        if let Some(aggregate) = aggregate {
+            self.aggregate(aggregate);
+        }
         for RoutineParameter { name: _, mode: _, ty, default } in parameters {
             self.stored_type(ty);
             default.iter_mut().for_each(|text| self.text(text));
+        }
+    }
+
+    fn aggregate(&self, aggregate: &mut AggregateDefinition) {
+        let AggregateDefinition { plain, combine, moving, sort_operator: _ } = aggregate;
+        let function = |function: &mut SupportFunction| match function {
+            SupportFunction::Routine(id) => self.id(id),
+            SupportFunction::Builtin(_) => {}
+        };
+        let of = |transitions: &mut Transitions| {
+            let Transitions { transition, state, state_size: _, initial: _, last, last_extra: _, last_modify: _ } =
+                transitions;
+            function(transition);
+            self.stored_type(state);
+            last.iter_mut().for_each(function);
+        };
+        of(plain);
+        combine.iter_mut().for_each(function);
+        if let Some((transitions, inverse)) = moving {
+            of(transitions);
+            function(inverse);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Functions and procedures, as they are stored.
+//! Functions, procedures and aggregates, as they are stored.
 //!
 //! Bytes: fields with tags ([`crate::tagged`]); types are oids with modifiers, or the rows of a relation.
 
@@ -8,6 +8,7 @@ use keys::encoding::{put_uvarint, take_uvarint};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use types::{ParameterMode, RowType, SqlType, quote_identifier, relation_of_row_type};
 
+use crate::aggregate::AggregateDefinition;
 use crate::snapshot::CatalogSnapshot;
 use crate::tagged::{Malformed, Reader, Writer};
 
@@ -21,6 +22,37 @@ pub const PLPGSQL_LANGUAGE: u32 = 13_563;
 pub enum RoutineKind {
     Function,
     Procedure,
+    /// [`Routine::aggregate`] says what it consists of.
+    Aggregate,
+}
+
+impl RoutineKind {
+    const fn number(self) -> u64 {
+        match self {
+            Self::Function => 0,
+            Self::Procedure => 1,
+            Self::Aggregate => 2,
+        }
+    }
+
+    const fn from_number(number: u64) -> Option<Self> {
+        match number {
+            0 => Some(Self::Function),
+            1 => Some(Self::Procedure),
+            2 => Some(Self::Aggregate),
+            _ => None,
+        }
+    }
+
+    /// `pg_proc.prokind`.
+    #[must_use]
+    pub const fn letter(self) -> char {
+        match self {
+            Self::Function => 'f',
+            Self::Procedure => 'p',
+            Self::Aggregate => 'a',
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -117,7 +149,7 @@ impl StoredType {
         ))
     }
 
-    fn encode(self) -> Vec<u8> {
+    pub(crate) fn encode(self) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
             Self::Oid { oid, modifier } => {
@@ -134,7 +166,7 @@ impl StoredType {
         out
     }
 
-    fn decode(mut bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
         let mut number = || take_uvarint(&mut bytes).ok();
         let kind = number()?;
         let id = u32::try_from(number()?).ok()?;
@@ -181,7 +213,7 @@ impl RoutineParameter {
     }
 }
 
-/// A function or procedure.
+/// A function, procedure or aggregate. An aggregate has no language and no body of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Routine {
     pub id: u32,
@@ -205,6 +237,7 @@ pub struct Routine {
     /// SET name TO value.
     pub settings: Vec<(String, String)>,
     pub comment: Option<String>,
+    pub aggregate: Option<Box<AggregateDefinition>>,
 }
 
 impl Routine {
@@ -240,7 +273,7 @@ impl Routine {
         writer.number(4, self.schema.into(), 0);
         writer.text(6, &self.name);
         writer.number(8, self.owner.into(), 0);
-        writer.number(10, (self.kind == RoutineKind::Procedure).into(), 0);
+        writer.number(10, self.kind.number(), 0);
         writer.list(12, self.parameters.iter().map(RoutineParameter::encode));
         writer.bytes(14, &self.returns.encode());
         writer.flag(16, self.returns_set);
@@ -257,6 +290,9 @@ impl Routine {
         if let Some(comment) = &self.comment {
             writer.bytes(39, comment.as_bytes());
         }
+        if let Some(aggregate) = &self.aggregate {
+            writer.bytes(40, &aggregate.encode());
+        }
         writer.finish()
     }
 
@@ -270,7 +306,7 @@ impl Routine {
             schema: reader.id(4)?,
             name: reader.text(6)?,
             owner: reader.id(8)?,
-            kind: if reader.flag(10)? { RoutineKind::Procedure } else { RoutineKind::Function },
+            kind: RoutineKind::from_number(reader.number(10, 0)?).ok_or(Malformed::Bad(10))?,
             parameters: reader.list(12)?.into_iter().map(RoutineParameter::decode).collect::<Result<_, _>>()?,
             returns: reader.bytes(14)?.and_then(StoredType::decode).ok_or(Malformed::Bad(14))?,
             returns_set: reader.flag(16)?,
@@ -293,8 +329,12 @@ impl Routine {
                 words.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
             },
             comment: reader.bytes(39)?.map(|bytes| text(39, bytes)).transpose()?,
+            aggregate: reader.bytes(40)?.map(AggregateDefinition::decode).transpose()?.map(Box::new),
         };
         reader.finish()?;
+        if (routine.kind == RoutineKind::Aggregate) != routine.aggregate.is_some() {
+            return Err(Malformed::Bad(40));
+        }
         Ok(routine)
     }
 }
@@ -408,6 +448,7 @@ mod tests {
             rows: 1000.0,
             settings: vec![("search_path".into(), "public".into())],
             comment: None,
+            aggregate: None,
         }
     }
 

@@ -54,6 +54,7 @@ static TRIGGER_FUNCTIONS: LazyLock<[Arc<Routine>; 2]> = LazyLock::new(|| {
             rows: 0.0,
             settings: Vec::new(),
             comment: None,
+            aggregate: None,
         })
     })
 });

@@ -202,7 +202,8 @@ impl Printer<'_> {
     fn expr_node(&self, out: &mut String, expr: &Expr, casts: Casts) -> Option<()> {
         match expr {
             Expr::Column(position, _) if *position >= AGGREGATE_BASE => {
-                self.aggregate(out, self.aggregates.get(position - AGGREGATE_BASE)?)?;
+                let call = self.aggregates.get(position - AGGREGATE_BASE)?;
+                self.aggregate(out, call.aggregate.signature.name, call)?;
             }
             Expr::Column(position, _) => out.push_str(&(self.names)(*position)?),
             Expr::Const(value, ty) => self.constant(out, value, ty),
@@ -282,6 +283,13 @@ impl Printer<'_> {
                     let _ = write!(out, "::{}", of.shown());
                 }
             }
+            Expr::Routine(call) if call.routine.aggregate.is_some() => match call.args.as_slice() {
+                [Expr::Column(position, _)] if *position >= AGGREGATE_BASE => {
+                    let rows = self.aggregates.get(position - AGGREGATE_BASE)?;
+                    self.aggregate(out, &call.routine.name, rows)?;
+                }
+                _ => return None,
+            },
             Expr::Routine(call) => self.call(out, &types::quote_identifier(&call.routine.name), &call.args)?,
             Expr::Sequence { op, args } => {
                 let name = match op {
@@ -403,11 +411,11 @@ impl Printer<'_> {
         Some(())
     }
 
-    fn aggregate(&self, out: &mut String, call: &AggregateCall) -> Option<()> {
+    fn aggregate(&self, out: &mut String, name: &str, call: &AggregateCall) -> Option<()> {
         if !call.order_by.is_empty() || call.aggregate.kind != builtins::AggregateKind::Plain {
             return None;
         }
-        out.push_str(&quote_identifier(call.aggregate.signature.name));
+        out.push_str(&quote_identifier(name));
         out.push_str(if call.distinct { "(DISTINCT " } else { "(" });
         if call.args.is_empty() {
             out.push('*');

@@ -420,7 +420,8 @@ pub enum Ddl {
     AlterType { id: u32, change: AlterType },
     DropTypes { ids: Vec<u32>, missing: Vec<String>, cascade: bool },
     /// Its id is made up; its owner is whoever makes it.
-    CreateRoutine { routine: Box<Routine>, or_replace: bool, body: RoutineBody },
+    /// Warnings are about what its definition says in vain.
+    CreateRoutine { routine: Box<Routine>, or_replace: bool, body: RoutineBody, warnings: Vec<String> },
     AlterRoutine { id: u32, change: AlterRoutine },
     DropRoutines { ids: Vec<u32>, missing: Vec<String>, cascade: bool },
     /// Its oid is made up, or that of the one it replaces.

@@ -204,6 +204,7 @@ impl Access<'_> {
             let what = match it.kind {
                 RoutineKind::Function => "function",
                 RoutineKind::Procedure => "procedure",
+                RoutineKind::Aggregate => "aggregate",
             };
             let (kind, name) = (ObjectKind::Routine, it.name.clone());
             return Some(Object { kind, what, name, owner: it.owner, schema: it.schema });

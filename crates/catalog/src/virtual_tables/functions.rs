@@ -14,12 +14,12 @@ use crate::routine::{PLPGSQL_LANGUAGE, SQL_LANGUAGE};
 pub(super) const TABLES: &[Source] = &[
     Source::of("pg_proc", super::routines::pg_proc, &[("oid", Key::Routine), ("proname", Key::RoutineName), ("pronamespace", Key::Schema)])
         .and_fixed(fixed_functions),
-    Source::fixed("pg_aggregate", pg_aggregate),
+    Source::of("pg_aggregate", super::routines::pg_aggregate, &[("aggfnoid", Key::Routine)]).and_fixed(pg_aggregate),
     Source::whole("pg_language", pg_language),
     Source::fixed("pg_extension", pg_extension),
 ];
 
-const INTERNAL_LANGUAGE: u32 = 12;
+pub(super) const INTERNAL_LANGUAGE: u32 = 12;
 
 /// What `pg_proc` says of a function.
 struct Function {

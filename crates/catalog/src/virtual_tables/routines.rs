@@ -1,10 +1,12 @@
-//! Routines by users: their rows of `pg_proc`, and what `pg_get_functiondef` and its kin say of them.
+//! Routines by users: their rows of `pg_proc` and `pg_aggregate`, and what `pg_get_functiondef` and its kin say of them.
 
-use ::types::{ParameterMode, quote_identifier};
+use ::types::{ParameterMode, SqlError, SqlResult, SqlState, SqlType, quote_identifier};
 
+use super::functions::INTERNAL_LANGUAGE;
 use super::privileges::acl_of;
 use super::row::{Rows, Vector, row};
 use super::scope::Scope;
+use crate::aggregate::Transitions;
 use crate::routine::{
     REFCURSOR_OID, Routine, RoutineKind, RoutineParameter, RoutineVolatility, StoredType,
     TRIGGER_OID,
@@ -58,12 +60,12 @@ pub(super) fn pg_proc(view: &Scope<'_>, rows: &mut Rows) {
             proname: routine.name.as_str(),
             pronamespace: routine.schema,
             proowner: routine.owner,
-            prolang: routine.language.oid(),
+            prolang: if routine.aggregate.is_some() { INTERNAL_LANGUAGE } else { routine.language.oid() },
             procost: f64::from(routine.cost),
             prorows: f64::from(routine.rows),
             provariadic: element,
             prosupport: 0,
-            prokind: if routine.kind == RoutineKind::Procedure { 'p' } else { 'f' },
+            prokind: routine.kind.letter(),
             prosecdef: routine.security_definer,
             proleakproof: routine.leakproof,
             proisstrict: routine.strict,
@@ -78,9 +80,54 @@ pub(super) fn pg_proc(view: &Scope<'_>, rows: &mut Rows) {
             proargmodes: has_modes.then(|| routine.parameters.iter().map(|it| it.mode.letter()).collect::<Vec<char>>()),
             proargnames: has_names.then(|| routine.parameters.iter().map(|it| it.name.as_str()).collect::<Vec<&str>>()),
             proargdefaults: (!defaults.is_empty()).then(|| defaults.join(", ")),
-            prosrc: routine.body.as_str(),
+            prosrc: if routine.aggregate.is_some() { "aggregate_dummy" } else { routine.body.as_str() },
             proacl: acl_of(view, routine.id),
             proconfig: (!settings.is_empty()).then_some(settings),
+        });
+    }
+}
+
+pub(super) fn pg_aggregate(view: &Scope<'_>, rows: &mut Rows) {
+    for routine in view.routines() {
+        let Some(aggregate) = &routine.aggregate else { continue };
+        let catalog = &view.catalog;
+        let inputs: Option<Vec<SqlType>> = routine.inputs().map(|it| catalog.stored_type(it.ty)).collect();
+        let inputs = inputs.unwrap_or_default();
+        let plain = &aggregate.plain;
+        let moving = aggregate.moving.as_ref().map(|(moving, _)| moving);
+        let state = |of: &Transitions| catalog.stored_type(of.state).unwrap_or(SqlType::Unknown);
+        let with_inputs = |of: &Transitions| -> Vec<SqlType> { std::iter::once(state(of)).chain(inputs.iter().copied()).collect() };
+        let last = |of: &Transitions| {
+            let args = with_inputs(of);
+            catalog.support_oid(of.last.as_ref(), if of.last_extra { &args } else { &args[..1] })
+        };
+        let inverse = aggregate.moving.as_ref().map(|(_, inverse)| inverse);
+        let sort_operator = aggregate.sort_operator.as_deref().zip(inputs.first()).and_then(|(symbol, ty)| {
+            builtins::resolve_binary_operator(symbol, Some(*ty), Some(*ty)).ok().map(|it| it.chosen.oid)
+        });
+        row!(rows, {
+            aggfnoid: routine.id,
+            aggkind: 'n',
+            aggnumdirectargs: 0,
+            aggtransfn: catalog.support_oid(Some(&plain.transition), &with_inputs(plain)),
+            aggfinalfn: last(plain),
+            aggcombinefn: catalog.support_oid(aggregate.combine.as_ref(), &[state(plain), state(plain)]),
+            aggserialfn: 0,
+            aggdeserialfn: 0,
+            aggmtransfn: moving.map_or(0, |of| catalog.support_oid(Some(&of.transition), &with_inputs(of))),
+            aggminvtransfn: moving.map_or(0, |of| catalog.support_oid(inverse, &with_inputs(of))),
+            aggmfinalfn: moving.map_or(0, last),
+            aggfinalextra: plain.last_extra,
+            aggmfinalextra: moving.is_some_and(|of| of.last_extra),
+            aggfinalmodify: plain.last_modify,
+            aggmfinalmodify: moving.map_or('r', |of| of.last_modify),
+            aggsortop: sort_operator.unwrap_or(0),
+            aggtranstype: oid_of(plain.state),
+            aggtransspace: plain.state_size,
+            aggmtranstype: moving.map_or(0, |of| oid_of(of.state)),
+            aggmtransspace: moving.map_or(0, |of| of.state_size),
+            agginitval: plain.initial.as_deref(),
+            aggminitval: moving.and_then(|of| of.initial.as_deref()),
         });
     }
 }
@@ -197,8 +244,16 @@ pub(crate) fn routine_result(view: &CatalogView, oid: u32) -> Option<String> {
     result(view, find(view, oid)?)
 }
 
-pub(crate) fn routine_definition(view: &CatalogView, oid: u32) -> Option<String> {
-    find(view, oid).map(|routine| definition(view, routine))
+/// # Errors
+/// 42809 for an aggregate.
+pub(crate) fn routine_definition(view: &CatalogView, oid: u32) -> SqlResult<Option<String>> {
+    match find(view, oid) {
+        Some(routine) if routine.kind == RoutineKind::Aggregate => {
+            let message = format!("\"{}\" is an aggregate function", routine.name);
+            Err(SqlError::new(SqlState::WrongObjectType, message))
+        }
+        found => Ok(found.map(|routine| definition(view, routine))),
+    }
 }
 
 /// Its name, with the schema where the bare name means another; and the types of its inputs.

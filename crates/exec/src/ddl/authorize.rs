@@ -196,11 +196,14 @@ pub fn authorize(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, user: u32)
         }
         Ddl::CreateRoutine { routine, or_replace, .. } => {
             check.access.check_create_in(user, routine.schema)?;
-            check.access.check(user, routine.language.oid(), PrivilegeSet::USAGE)?;
+            if routine.aggregate.is_none() {
+                check.access.check(user, routine.language.oid(), PrivilegeSet::USAGE)?;
+            }
             if routine.leakproof {
                 return Err(leakproof());
             }
-            let types = routine.parameters.iter().map(|parameter| parameter.ty).chain([routine.returns]);
+            let states = routine.aggregate.iter().flat_map(|aggregate| aggregate.states());
+            let types = routine.parameters.iter().map(|parameter| parameter.ty).chain([routine.returns]).chain(states);
             types.filter_map(|ty| catalog.stored_type(ty)).try_for_each(|ty| check.usage_of(ty))?;
             let known = catalog.routine(routine.schema, &routine.name, &routine.input_types());
             match known.filter(|_| *or_replace) {

@@ -142,7 +142,10 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
         Ddl::AlterDomain { id, change } => domains::alter(*id, change, ctx).await?,
         Ddl::AlterType { id, change } => types::alter(*id, change, ctx).await?,
         Ddl::DropTypes { ids, missing, cascade } => types::drop_types(ids, missing, *cascade, ctx).await?,
-        Ddl::CreateRoutine { routine, or_replace, .. } => routine::create(routine, *or_replace, ctx).await?,
+        Ddl::CreateRoutine { routine, or_replace, warnings, .. } => {
+            ctx.notices.extend(warnings.iter().map(|warning| (SqlState::Warning, warning.clone())));
+            routine::create(routine, *or_replace, ctx).await?;
+        }
         Ddl::AlterRoutine { id, change } => routine::alter(*id, change, ctx)?,
         Ddl::DropRoutines { ids, missing, cascade } => routine::drop_routines(ids, missing, *cascade, ctx)?,
         Ddl::CreateTrigger { table, trigger, or_replace } => trigger::create(*table, trigger, *or_replace, ctx).await?,

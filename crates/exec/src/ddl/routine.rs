@@ -1,4 +1,4 @@
-//! CREATE, ALTER and DROP of functions and procedures.
+//! CREATE, ALTER and DROP of functions, procedures and aggregates.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use super::{DdlContext, drop::drop_relation, trigger};
 /// As messages name it: `function f(integer)`.
 pub(super) fn shown(routine: &Routine, ctx: &DdlContext<'_>) -> String {
     let kind = match routine.kind {
-        RoutineKind::Function => "function",
+        // As in PostgreSQL, an aggregate is a function to messages about dependencies.
+        RoutineKind::Function | RoutineKind::Aggregate => "function",
         RoutineKind::Procedure => "procedure",
     };
     let inputs = routine.input_types();
@@ -60,19 +61,25 @@ pub(super) async fn create(routine: &Routine, or_replace: bool, ctx: &mut DdlCon
 /// What CREATE OR REPLACE may not change.
 fn check_replaced(known: &Routine, made: &Routine, ctx: &DdlContext<'_>) -> SqlResult<()> {
     if known.kind != made.kind {
-        let kind = if known.kind == RoutineKind::Procedure { "procedure" } else { "function" };
+        let kind = match known.kind {
+            RoutineKind::Procedure => "procedure",
+            RoutineKind::Function => "function",
+            RoutineKind::Aggregate => "ordinary aggregate function",
+        };
+        let article = if known.kind == RoutineKind::Aggregate { "an" } else { "a" };
         return Err(SqlError::new(SqlState::WrongObjectType, "cannot change routine kind")
-            .with_detail(format!("\"{}\" is a {kind}.", known.name)));
+            .with_detail(format!("\"{}\" is {article} {kind}.", known.name)));
     }
     let (kind, drop) = match known.kind {
         RoutineKind::Procedure => ("procedure", "DROP PROCEDURE"),
         RoutineKind::Function => ("function", "DROP FUNCTION"),
+        RoutineKind::Aggregate => ("function", "DROP AGGREGATE"),
     };
     let hint = format!("Use {drop} {} first.", ctx.change.snapshot().signature(known));
     if known.returns != made.returns || known.returns_set != made.returns_set {
         let message = match known.kind {
             RoutineKind::Procedure => "cannot change whether a procedure has output parameters",
-            RoutineKind::Function => "cannot change return type of existing function",
+            RoutineKind::Function | RoutineKind::Aggregate => "cannot change return type of existing function",
         };
         return Err(invalid(message).with_hint(hint));
     }
@@ -151,6 +158,7 @@ fn check_not_named(routine: &Routine, ctx: &DdlContext<'_>) -> SqlResult<()> {
 enum Dependent {
     /// What it is, and its name.
     View { id: u32, shown: String },
+    Aggregate { id: u32, shown: String },
     Default { table: Arc<Table>, column: String },
     /// Which calls it, or names it in WHEN.
     Trigger { table: Arc<Table>, oid: u32, shown: String, names_it: bool },
@@ -160,7 +168,7 @@ enum Dependent {
 impl Dependent {
     fn shown(&self) -> String {
         match self {
-            Self::View { shown, .. } => shown.clone(),
+            Self::View { shown, .. } | Self::Aggregate { shown, .. } => shown.clone(),
             Self::Default { table, column } => format!("default value for column {column} of table {}", table.name),
             Self::Trigger { shown, .. } | Self::Policy { shown, .. } => shown.clone(),
         }
@@ -171,6 +179,7 @@ impl Dependent {
         match self {
             Self::View { .. } | Self::Default { .. } | Self::Policy { .. } => true,
             Self::Trigger { names_it, .. } => *names_it,
+            Self::Aggregate { .. } => false,
         }
     }
 }
@@ -208,6 +217,10 @@ fn dependents(id: u32, ctx: &DdlContext<'_>) -> SqlResult<Vec<Dependent>> {
             _ => {}
         }
     }
+    let consists_of = |routine: &Routine| routine.aggregate.as_ref().is_some_and(|it| it.routines().any(|part| part == id));
+    let mut aggregates: Vec<&Arc<Routine>> = ctx.change.snapshot().routines().filter(|it| consists_of(it)).collect();
+    aggregates.sort_unstable_by_key(|it| it.id);
+    found.extend(aggregates.into_iter().map(|it| Dependent::Aggregate { id: it.id, shown: shown(it, ctx) }));
     let names_it = |table: &Arc<Table>, trigger: &Trigger| {
         let Some(text) = &trigger.condition else { return false };
         text.to_lowercase().contains(&name.to_lowercase())
@@ -260,6 +273,7 @@ pub(super) fn drop_one(id: u32, cascade: bool, ctx: &mut DdlContext<'_>) -> SqlR
                 drop_relation(id, &[], true, ctx)?;
             }
             Dependent::View { .. } => {}
+            Dependent::Aggregate { id, .. } => drop_one(id, true, ctx)?,
             Dependent::Default { table, column } => {
                 let mut changed = Table::clone(&*ctx.table(table.id)?);
                 for column in changed.columns.iter_mut().filter(|known| known.name == column) {
@@ -282,7 +296,9 @@ pub(super) fn drop_one(id: u32, cascade: bool, ctx: &mut DdlContext<'_>) -> SqlR
 /// The routines that take or return what a predicate holds for.
 fn routines_over(is_meant: impl Fn(StoredType) -> bool, ctx: &DdlContext<'_>) -> Vec<Arc<Routine>> {
     let uses = |routine: &&Arc<Routine>| {
-        is_meant(routine.returns) || routine.parameters.iter().any(|parameter| is_meant(parameter.ty))
+        is_meant(routine.returns)
+            || routine.parameters.iter().any(|parameter| is_meant(parameter.ty))
+            || routine.aggregate.as_ref().is_some_and(|it| it.states().any(&is_meant))
     };
     let mut found: Vec<Arc<Routine>> = ctx.change.snapshot().routines().filter(uses).cloned().collect();
     found.sort_unstable_by_key(|routine| routine.id);

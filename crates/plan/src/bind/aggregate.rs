@@ -10,7 +10,7 @@ use std::iter::successors;
 
 use builtins::{AggregateKind, CallTypes};
 use sqlparser::ast;
-use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
+use types::{Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use super::function::argument_list;
 use super::same::{same_aggregate, same_expr};
@@ -31,8 +31,18 @@ impl Binder<'_> {
     /// There it is computed; the subqueries in between are given its value as they are given columns.
     pub(super) fn aggregate(&mut self, name: &str, function: &ast::Function, scope: &Scope<'_>) -> SqlResult<Expr> {
         let slots = slot_counts(scope.level);
-        let mut call = self.aggregate_call(name, function, scope)?;
-        let crossed = lift(&mut call, scope.level, &slots);
+        let call = self.aggregate_call(name, function, scope)?;
+        self.placed_aggregate(call, &slots, scope)
+    }
+
+    /// The value of an aggregate call, computed where it belongs.
+    pub(super) fn placed_aggregate(
+        &mut self,
+        mut call: AggregateCall,
+        slots: &[usize],
+        scope: &Scope<'_>,
+    ) -> SqlResult<Expr> {
+        let crossed = lift(&mut call, scope.level, slots);
         let refused = |message: String| Err(SqlError::new(SqlState::GroupingError, message));
         let owner = match crossed.last().map(|level| level.place) {
             None => self.frame()?,
@@ -75,24 +85,8 @@ impl Binder<'_> {
         }
         let clause =
             if function.over.is_some() { self.frame()?.clause } else { Clause::AggregateArgument };
-        let mut distinct = false;
-        let mut order: &[ast::OrderByExpr] = &[];
-        if let ast::FunctionArguments::List(list) = &function.args {
-            distinct = list.duplicate_treatment == Some(ast::DuplicateTreatment::Distinct);
-            for clause in &list.clauses {
-                match clause {
-                    ast::FunctionArgumentClause::OrderBy(keys) => order = keys,
-                    other => {
-                        return Err(SqlError::not_supported(format!("{other} is not supported in an aggregate call")));
-                    }
-                }
-            }
-        }
-        let list = argument_list(function)?;
-        let is_star = matches!(list.as_slice(), [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Wildcard)]);
-        if is_star && distinct {
-            return Err(SqlError::new(SqlState::SyntaxError, "syntax error at or near \"*\""));
-        }
+        let call = Written::of(function)?;
+        let Written { distinct, order, ref list, is_star } = call;
         if list.is_empty() && name == "count" {
             return Err(SqlError::new(
                 SqlState::WrongObjectType,
@@ -100,7 +94,7 @@ impl Binder<'_> {
             ));
         }
         let (args, order_by) = self.in_clause(clause, |binder| {
-            let args = if is_star { Vec::new() } else { binder.argument_exprs(name, &list, scope)? };
+            let args = if is_star { Vec::new() } else { binder.argument_exprs(name, list, scope)? };
             let order_by = binder.sort_keys(order, scope)?;
             Ok((args, order_by))
         })?;
@@ -115,32 +109,43 @@ impl Binder<'_> {
         let args = args
             .into_iter()
             .zip(&resolved.args)
-            .map(|(arg, ty)| {
-                let arg = self.coerce(arg, *ty, CastContext::Implicit)?;
-                self.settle_text(arg)
-            })
+            .map(|(arg, ty)| self.aggregate_argument(arg, *ty))
             .collect::<SqlResult<Vec<_>>>()?;
-        let filter = match &function.filter {
-            Some(filter) => {
-                Some(self.in_clause(Clause::Filter, |binder| binder.boolean(filter, scope, "FILTER"))?)
-            }
-            None => None,
-        };
-        if distinct {
-            args.iter().try_for_each(|arg| check_equality(arg.ty()))?;
-        }
-        if distinct && !order_by.iter().all(|key| args.iter().chain(&written).any(|arg| same_expr(arg, &key.expr))) {
-            return Err(SqlError::new(
-                SqlState::InvalidColumnReference,
-                "in an aggregate with DISTINCT, ORDER BY expressions must appear in argument list",
-            ));
-        }
+        let filter = self.aggregate_filter(function, scope)?;
         if resolved.chosen.kind != AggregateKind::Plain {
             let message = format!("WITHIN GROUP is required for ordered-set aggregate {name}");
             return Err(SqlError::new(SqlState::WrongObjectType, message));
         }
         let types = CallTypes { args: resolved.args, ret: resolved.ret };
-        Ok(AggregateCall { aggregate: resolved.chosen, types, args, distinct, filter, order_by })
+        let bound = AggregateCall { aggregate: resolved.chosen, types, args, distinct, filter, order_by };
+        self.finished_aggregate(bound, &call, &written)
+    }
+
+    pub(super) fn aggregate_filter(&mut self, function: &ast::Function, scope: &Scope<'_>) -> SqlResult<Option<Expr>> {
+        match &function.filter {
+            Some(filter) => self.in_clause(Clause::Filter, |binder| binder.boolean(filter, scope, "FILTER")).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A call with its DISTINCT checked; `known`: its arguments as they were written.
+    pub(super) fn finished_aggregate(
+        &self,
+        call: AggregateCall,
+        written: &Written<'_>,
+        known: &[Expr],
+    ) -> SqlResult<AggregateCall> {
+        if written.distinct {
+            call.args.iter().try_for_each(|arg| check_equality(arg.ty()))?;
+            let is_argument = |key: &SortKey| call.args.iter().chain(known).any(|arg| same_expr(arg, &key.expr));
+            if !call.order_by.iter().all(is_argument) {
+                return Err(SqlError::new(
+                    SqlState::InvalidColumnReference,
+                    "in an aggregate with DISTINCT, ORDER BY expressions must appear in argument list",
+                ));
+            }
+        }
+        Ok(AggregateCall { distinct: written.distinct, ..call })
     }
 
     /// ORDER BY over a scope, without the output names that a SELECT's own ORDER BY knows.
@@ -200,8 +205,43 @@ impl Binder<'_> {
     }
 }
 
+/// What stands between the parentheses of an aggregate call.
+pub(super) struct Written<'f> {
+    pub distinct: bool,
+    pub order: &'f [ast::OrderByExpr],
+    pub list: Vec<&'f ast::FunctionArg>,
+    /// `*` for all of it.
+    pub is_star: bool,
+}
+
+impl<'f> Written<'f> {
+    /// # Errors
+    /// 0A000 for clauses that no aggregate has here.
+    pub fn of(function: &'f ast::Function) -> SqlResult<Self> {
+        let mut distinct = false;
+        let mut order: &[ast::OrderByExpr] = &[];
+        if let ast::FunctionArguments::List(list) = &function.args {
+            distinct = list.duplicate_treatment == Some(ast::DuplicateTreatment::Distinct);
+            for clause in &list.clauses {
+                match clause {
+                    ast::FunctionArgumentClause::OrderBy(keys) => order = keys,
+                    other => {
+                        return Err(SqlError::not_supported(format!("{other} is not supported in an aggregate call")));
+                    }
+                }
+            }
+        }
+        let list = argument_list(function)?;
+        let is_star = matches!(list.as_slice(), [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Wildcard)]);
+        if is_star && distinct {
+            return Err(SqlError::new(SqlState::SyntaxError, "syntax error at or near \"*\""));
+        }
+        Ok(Self { distinct, order, list, is_star })
+    }
+}
+
 /// How many outer values each level takes, from this one outwards.
-fn slot_counts(level: &Level<'_>) -> Vec<usize> {
+pub(super) fn slot_counts(level: &Level<'_>) -> Vec<usize> {
     let levels = successors(Some(level), |level| level.parent.map(|parent| parent.level));
     levels.map(|level| level.slots.borrow().len()).collect()
 }

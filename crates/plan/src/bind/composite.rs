@@ -67,8 +67,8 @@ impl Binder<'_> {
         let Some(found) = self.routines_of(&parts).filter(|_| row.ty().composite().is_some()) else { return Ok(None) };
         let args = vec![Argument { name: None, expr: row.clone() }];
         match self.resolve_routine(&found, &parts, args, RoutineKind::Function) {
-            Ok(Resolution::Routine(call)) => self.routine_value(call).map(Some),
-            Ok(Resolution::Builtin(_)) | Err(_) => Ok(None),
+            Ok(Resolution::Routine(call)) if call.routine.kind == RoutineKind::Function => self.routine_value(call).map(Some),
+            Ok(Resolution::Routine(_) | Resolution::Builtin(_)) | Err(_) => Ok(None),
         }
     }
 

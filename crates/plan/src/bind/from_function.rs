@@ -101,6 +101,10 @@ impl Binder<'_> {
                 Some(found) => {
                     let args = self.with_frame(Clause::FromFunction, |binder| binder.call_arguments(args, &scope))?;
                     match self.resolve_routine(&found, parts, args, RoutineKind::Function)? {
+                        Resolution::Routine(call) if call.routine.kind == RoutineKind::Aggregate => {
+                            let message = format!("aggregate functions are not allowed in {}", Clause::FromFunction.name());
+                            return Err(SqlError::new(SqlState::GroupingError, message));
+                        }
                         Resolution::Routine(call) => {
                             let call = self.with_definitions(call, alias, &mut has_definitions)?;
                             columns.extend(self.routine_columns(&call, alias, function));

@@ -108,7 +108,11 @@ impl Binder<'_> {
     ) -> SqlResult<Option<Expr>> {
         let Some(found) = self.routines_of(parts) else { return Ok(None) };
         let is_plain = function.over.is_none() && function.filter.is_none() && function.within_group.is_empty();
-        let is_own = parts.len() == 1 && is_of_grammar(&parts[0], self);
+        let has_aggregates = found.has_aggregates();
+        let is_own = parts.len() == 1 && is_of_grammar(&parts[0], self, has_aggregates);
+        if has_aggregates && !is_own && !matches!(function.args, ast::FunctionArguments::Subquery(_)) {
+            return self.user_aggregate(&found, parts, function, scope);
+        }
         if is_own || !is_plain || matches!(function.args, ast::FunctionArguments::Subquery(_)) {
             return Ok(None);
         }
@@ -528,9 +532,9 @@ impl Binder<'_> {
 }
 
 /// Functions that are the grammar's, aggregates and window functions come before a routine of their name.
-fn is_of_grammar(name: &str, binder: &Binder<'_>) -> bool {
+fn is_of_grammar(name: &str, binder: &Binder<'_>, has_aggregates: bool) -> bool {
     matches!(name, "coalesce" | "greatest" | "least" | "nullif" | "row" | "grouping" | "array")
-        || (!builtins::aggregates(name).is_empty() && binder.context.catalog.has_routines())
+        || (!builtins::aggregates(name).is_empty() && !has_aggregates && binder.context.catalog.has_routines())
         || (super::window::is_window_only(name) && builtins::functions(name).is_empty())
 }
 

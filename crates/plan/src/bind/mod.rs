@@ -53,6 +53,7 @@ mod trigger;
 #[cfg(test)]
 mod tests;
 mod types;
+mod user_aggregate;
 mod view;
 mod window;
 
@@ -74,6 +75,7 @@ pub use self::domain::{checked_column, domain_check, domain_default, domain_rule
 pub(crate) use self::domain::{rel_without_domains, without_domains};
 pub use self::policy::{is_row_security_refusal, policy_reads};
 pub(crate) use self::policy::{NO_COPY_FROM, new_policy_expr, policy_as_written, row_security_is_active};
+pub(crate) use self::routine::{Argument, Resolution};
 pub(crate) use self::shown::{ShownQuery, ShownTable};
 pub(crate) use self::cte::changes_data;
 pub(crate) use self::stored::{bind_as_written, bind_query_as_written, key_expr, stored_range};

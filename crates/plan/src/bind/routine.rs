@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use builtins::{ArgType, Builtin, CallTypes, Candidate, ResolveError, RetType};
+use builtins::{Aggregate, ArgType, Builtin, CallTypes, Candidate, ResolveError, RetType};
 use catalog::descriptor::PG_CATALOG_SCHEMA;
 use catalog::privilege::{Need, PrivilegeSet};
 use catalog::{Routine, RoutineKind, RoutineParameter};
@@ -24,20 +24,26 @@ use crate::plan::{Callee, FunctionCall, PlanColumn};
 use crate::scope::Scope;
 
 /// An argument of a call.
-pub(super) struct Argument {
+pub(crate) struct Argument {
     pub name: Option<String>,
     pub expr: Expr,
 }
 
 /// The routines of a name, each with the place of its schema in the path.
-pub(super) struct Named {
+pub(crate) struct Named {
     routines: Vec<(usize, Arc<Routine>)>,
     /// The place of the builtins of the name, if they are looked at.
     builtins: Option<usize>,
 }
 
+impl Named {
+    pub(super) fn has_aggregates(&self) -> bool {
+        self.routines.iter().any(|(_, routine)| routine.kind == RoutineKind::Aggregate)
+    }
+}
+
 /// What a call by a name that routines have turned out to be.
-pub(super) enum Resolution {
+pub(crate) enum Resolution {
     Routine(RoutineCall),
     /// A builtin, or something else that is called so.
     Builtin(Vec<Expr>),
@@ -71,6 +77,7 @@ struct RoutineCandidate {
 
 enum Any {
     Builtin(&'static Builtin),
+    Aggregate(&'static Aggregate),
     Routine(RoutineCandidate),
 }
 
@@ -78,6 +85,7 @@ impl Candidate for Any {
     fn name(&self) -> &str {
         match self {
             Self::Builtin(it) => Candidate::name(*it),
+            Self::Aggregate(it) => Candidate::name(*it),
             Self::Routine(it) => &it.routine.name,
         }
     }
@@ -85,6 +93,7 @@ impl Candidate for Any {
     fn declared(&self, position: usize) -> Option<ArgType> {
         match self {
             Self::Builtin(it) => Candidate::declared(*it, position),
+            Self::Aggregate(it) => Candidate::declared(*it, position),
             Self::Routine(it) => it.declared.get(position).copied(),
         }
     }
@@ -92,6 +101,7 @@ impl Candidate for Any {
     fn takes_count(&self, count: usize) -> bool {
         match self {
             Self::Builtin(it) => Candidate::takes_count(*it, count),
+            Self::Aggregate(it) => Candidate::takes_count(*it, count),
             Self::Routine(it) => it.declared.len() == count,
         }
     }
@@ -99,6 +109,7 @@ impl Candidate for Any {
     fn is_polymorphic(&self) -> bool {
         match self {
             Self::Builtin(it) => Candidate::is_polymorphic(*it),
+            Self::Aggregate(it) => Candidate::is_polymorphic(*it),
             Self::Routine(it) => it.declared.iter().any(|arg| !matches!(arg, ArgType::T(_))),
         }
     }
@@ -106,6 +117,7 @@ impl Candidate for Any {
     fn ret(&self) -> RetType {
         match self {
             Self::Builtin(it) => Candidate::ret(*it),
+            Self::Aggregate(it) => Candidate::ret(*it),
             Self::Routine(it) => it.ret,
         }
     }
@@ -145,7 +157,7 @@ fn takes_row(wanted: SqlType, given: SqlType) -> bool {
 impl Binder<'_> {
     /// The routines that a name may mean; `None` where there are none. In stored text only those that its calls meant when
     /// it was written (*calls-by-id*).
-    pub(super) fn routines_of(&self, parts: &[String]) -> Option<Named> {
+    pub(crate) fn routines_of(&self, parts: &[String]) -> Option<Named> {
         let catalog = self.context.catalog;
         match parts {
             [name] => NameKind::Routine.note(self.context, None, name),
@@ -305,7 +317,7 @@ impl Binder<'_> {
     ///
     /// # Errors
     /// 42883, 42725, and 42809 for a routine of the other kind.
-    pub(super) fn resolve_routine(
+    pub(crate) fn resolve_routine(
         &mut self,
         found: &Named,
         parts: &[String],
@@ -343,12 +355,26 @@ impl Binder<'_> {
                 }
             }
         }
+        if found.builtins.is_some() && !has_names && kind == RoutineKind::Function && found.has_aggregates() {
+            // Those that take the same are hidden by an earlier schema, or hide a later one.
+            for aggregate in builtins::aggregates(name) {
+                let same = |it: &RoutineCandidate| {
+                    it.declared.iter().enumerate().all(|(at, ty)| Candidate::declared(*aggregate, at) == Some(*ty))
+                        && Candidate::takes_count(*aggregate, it.declared.len())
+                };
+                let is_hidden = kept.iter().any(|it| same(it) && Some(it.rank) < found.builtins);
+                kept.retain(|it| !same(it) || Some(it.rank) < found.builtins);
+                if !is_hidden {
+                    all.push(Any::Aggregate(aggregate));
+                }
+            }
+        }
         all.extend(kept.into_iter().map(Any::Routine));
         let known: Vec<Option<SqlType>> = args.iter().map(|arg| self.known_type(&arg.expr)).collect();
         let refs: Vec<&Any> = all.iter().collect();
         match builtins::resolve(&refs, &known) {
             Ok(resolved) => match resolved.chosen {
-                Any::Builtin(_) => Ok(Resolution::Builtin(args.into_iter().map(|arg| arg.expr).collect())),
+                Any::Builtin(_) | Any::Aggregate(_) => Ok(Resolution::Builtin(args.into_iter().map(|arg| arg.expr).collect())),
                 Any::Routine(chosen) => {
                     self.check_kind(&chosen.routine, kind, &self.shown_call(&parts.join("."), &args))?;
                     super::note_lookup(self.context, chosen.routine.schema, None);
@@ -400,12 +426,13 @@ impl Binder<'_> {
     }
 
     fn check_kind(&self, routine: &Routine, kind: RoutineKind, shown: &str) -> SqlResult<()> {
-        if routine.kind == kind {
+        // Callers of functions look at aggregates themselves.
+        if routine.kind == kind || (routine.kind == RoutineKind::Aggregate && kind == RoutineKind::Function) {
             return Ok(());
         }
         let (what, hint) = match routine.kind {
             RoutineKind::Procedure => ("is a procedure", "To call a procedure, use CALL."),
-            RoutineKind::Function => ("is not a procedure", "To call a function, use SELECT."),
+            RoutineKind::Function | RoutineKind::Aggregate => ("is not a procedure", "To call a function, use SELECT."),
         };
         Err(SqlError::new(SqlState::WrongObjectType, format!("{shown} {what}")).with_hint(hint))
     }

@@ -6,7 +6,7 @@ use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType, TypeCate
 
 use super::same::{same_keys, same_list};
 use super::{Binder, Clause, SET_BASE, WINDOW_BASE, fold};
-use crate::expr::{Expr, SortKey};
+use crate::expr::{AggregateCall, Expr, SortKey};
 use crate::logical::{Rel, RelNode};
 use crate::parse::extras;
 use crate::plan::{FrameBound, FrameExclude, FrameUnit, PlanColumn, WindowCall, WindowFrame, WindowFunction};
@@ -33,6 +33,17 @@ impl WindowRequest {
         self.partition_by.iter_mut().for_each(&mut *visit);
         self.order_by.iter_mut().for_each(|key| visit(&mut key.expr));
     }
+}
+
+/// What aggregates have elsewhere and not over windows.
+fn check_plain(call: &AggregateCall) -> SqlResult<()> {
+    if call.distinct {
+        return Err(SqlError::not_supported("DISTINCT is not implemented for window functions"));
+    }
+    if !call.order_by.is_empty() {
+        return Err(SqlError::not_supported("aggregate ORDER BY is not implemented for window functions"));
+    }
+    Ok(())
 }
 
 pub(super) fn is_window_only(name: &str) -> bool {
@@ -63,40 +74,13 @@ impl Binder<'_> {
         function: &ast::Function,
         scope: &Scope<'_>,
     ) -> SqlResult<Expr> {
-        let clause = self.frame()?.clause;
-        if matches!(clause, Clause::WindowDefinition) {
-            return Err(SqlError::new(SqlState::WindowingError, "window functions are not allowed in window definitions"));
-        }
-        if !clause.allows_windows() {
-            return Err(match clause {
-                Clause::AggregateArgument => {
-                    let message = "aggregate function calls cannot contain window function calls";
-                    SqlError::new(SqlState::GroupingError, message)
-                }
-                other => {
-                    let message = format!("window functions are not allowed in {}", other.name());
-                    SqlError::new(SqlState::WindowingError, message)
-                }
-            });
-        }
+        self.check_window_allowed()?;
         let is_within = |it: &&builtins::Aggregate| it.kind != builtins::AggregateKind::Plain;
         if !function.within_group.is_empty() || builtins::aggregates(name).iter().any(is_within) {
             let message = format!("OVER is not supported for ordered-set aggregate {name}");
             return Err(SqlError::not_supported(message));
         }
-        if function.null_treatment.is_some() {
-            return Err(SqlError::not_supported("IGNORE NULLS and RESPECT NULLS are not supported"));
-        }
-        let Some(over) = &function.over else {
-            return Err(SqlError::internal("a window function without a window"));
-        };
-        let (partition_by, order_by, frame) = self.in_clause(Clause::WindowDefinition, |binder| {
-            let spec = match over {
-                ast::WindowType::WindowSpec(spec) => binder.merged_window(spec)?,
-                ast::WindowType::NamedWindow(name) => binder.named_window(name)?,
-            };
-            binder.window_spec(&spec, scope)
-        })?;
+        let (partition_by, order_by, frame) = self.window_of(function, scope)?;
         let (function, args, ty) = if builtins::aggregates(name).is_empty() {
             let Some(which) = function_named(name) else {
                 return Err(SqlError::new(
@@ -113,19 +97,81 @@ impl Binder<'_> {
         } else {
             let call =
                 self.in_clause(Clause::WindowDefinition, |binder| binder.aggregate_call(name, function, scope))?;
-            if call.distinct {
-                return Err(SqlError::not_supported("DISTINCT is not implemented for window functions"));
-            }
-            if !call.order_by.is_empty() {
-                return Err(SqlError::not_supported("aggregate ORDER BY is not implemented for window functions"));
-            }
+            check_plain(&call)?;
             let ty = call.types.ret;
             (WindowFunction::Aggregate(call), Vec::new(), ty)
         };
-        let call = WindowCall { function, args, ty, frame };
+        self.window_request(name, WindowCall { function, args, ty, frame }, partition_by, order_by)
+    }
+
+    /// An aggregate call that is bound already, over the window of its function.
+    pub(super) fn windowed_aggregate(
+        &mut self,
+        name: &str,
+        call: AggregateCall,
+        function: &ast::Function,
+        scope: &Scope<'_>,
+    ) -> SqlResult<Expr> {
+        self.check_window_allowed()?;
+        let (partition_by, order_by, frame) = self.window_of(function, scope)?;
+        check_plain(&call)?;
+        let ty = call.types.ret;
+        let call = WindowCall { function: WindowFunction::Aggregate(call), args: Vec::new(), ty, frame };
+        self.window_request(name, call, partition_by, order_by)
+    }
+
+    fn window_request(
+        &mut self,
+        name: &str,
+        call: WindowCall,
+        partition_by: Vec<Expr>,
+        order_by: Vec<SortKey>,
+    ) -> SqlResult<Expr> {
+        let ty = call.ty;
         let windows = &mut self.frame()?.windows;
         windows.push(WindowRequest { name: name.to_owned(), call, partition_by, order_by });
         Ok(Expr::Column(WINDOW_BASE + windows.len() - 1, ty))
+    }
+
+    fn check_window_allowed(&mut self) -> SqlResult<()> {
+        let clause = self.frame()?.clause;
+        if matches!(clause, Clause::WindowDefinition) {
+            return Err(SqlError::new(SqlState::WindowingError, "window functions are not allowed in window definitions"));
+        }
+        if !clause.allows_windows() {
+            return Err(match clause {
+                Clause::AggregateArgument => {
+                    let message = "aggregate function calls cannot contain window function calls";
+                    SqlError::new(SqlState::GroupingError, message)
+                }
+                other => {
+                    let message = format!("window functions are not allowed in {}", other.name());
+                    SqlError::new(SqlState::WindowingError, message)
+                }
+            });
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn window_of(
+        &mut self,
+        function: &ast::Function,
+        scope: &Scope<'_>,
+    ) -> SqlResult<(Vec<Expr>, Vec<SortKey>, Option<WindowFrame>)> {
+        if function.null_treatment.is_some() {
+            return Err(SqlError::not_supported("IGNORE NULLS and RESPECT NULLS are not supported"));
+        }
+        let Some(over) = &function.over else {
+            return Err(SqlError::internal("a window function without a window"));
+        };
+        self.in_clause(Clause::WindowDefinition, |binder| {
+            let spec = match over {
+                ast::WindowType::WindowSpec(spec) => binder.merged_window(spec)?,
+                ast::WindowType::NamedWindow(name) => binder.named_window(name)?,
+            };
+            binder.window_spec(&spec, scope)
+        })
     }
 
     fn named_window(&mut self, name: &ast::Ident) -> SqlResult<ast::WindowSpec> {

@@ -301,6 +301,7 @@ fn targets(on: &GrantOn, asked: &Asked<'_>, warnings: &mut Vec<String>, context:
                     RoutineWord::Function => "function",
                     RoutineWord::Procedure => "procedure",
                     RoutineWord::Routine => "routine",
+                    RoutineWord::Aggregate => "aggregate",
                 };
                 asked.of(ObjectKind::Routine, what)?;
                 targets.push(whole(found.id, ObjectKind::Routine)?);
@@ -314,7 +315,8 @@ fn targets(on: &GrantOn, asked: &Asked<'_>, warnings: &mut Vec<String>, context:
                         let routines = catalog.routines().filter(|routine| routine.schema == schema);
                         let fits = |kind: RoutineKind| match word {
                             RoutineWord::Routine => true,
-                            RoutineWord::Function => kind == RoutineKind::Function,
+                            RoutineWord::Function => kind != RoutineKind::Procedure,
+                            RoutineWord::Aggregate => kind == RoutineKind::Aggregate,
                             RoutineWord::Procedure => kind == RoutineKind::Procedure,
                         };
                         routines.filter(|routine| fits(routine.kind)).map(|routine| routine.id).collect()

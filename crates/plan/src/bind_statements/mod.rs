@@ -1,5 +1,6 @@
 //! Statements that are no queries: DDL, transactions, settings, COPY, EXPLAIN.
 
+mod aggregate;
 mod alter;
 mod backup;
 mod composites;

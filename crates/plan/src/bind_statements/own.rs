@@ -9,7 +9,7 @@ use ::types::{SqlError, SqlResult, SqlState};
 
 use super::{
     alter, backup, composites, copy, ddl, domains, drop_relations, find_index, grant, kind_of, new_home, new_name, partition, policy, ranges,
-    routine, trigger, types,
+    aggregate, routine, trigger, types,
     utility, view, zone,
 };
 use crate::{
@@ -145,6 +145,7 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
             utility(Utility::SetConstraints { constraints, deferred: *deferred }, "SET CONSTRAINTS", context)
         }
         Own::CreateRoutine(create) => routine::create(create, parsed, context)?,
+        Own::CreateAggregate(create) => aggregate::create(create, context)?,
         Own::AlterRoutine { word, name, change } => routine::alter(*word, name, change, context)?,
         Own::DropRoutines { word, names, if_exists, cascade } => {
             routine::drop(*word, names, *if_exists, *cascade, context)?

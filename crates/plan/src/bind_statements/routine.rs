@@ -28,7 +28,7 @@ fn invalid(message: impl Into<String>) -> SqlError {
 }
 
 /// The type that a routine takes or returns. Modifiers are dropped, as PostgreSQL does.
-fn stored_type(text: &TypeText, context: &PlanContext<'_>) -> SqlResult<StoredType> {
+pub(super) fn stored_type(text: &TypeText, context: &PlanContext<'_>) -> SqlResult<StoredType> {
     match text {
         TypeText::OfColumn(name) => {
             let ty = crate::routine::column_type(&name_parts(name)?, context)?;
@@ -322,6 +322,7 @@ pub(super) fn create(
         rows: 0.0,
         settings: Vec::new(),
         comment: None,
+        aggregate: None,
     };
     if routine.returns_set {
         routine.rows = 1000.0;
@@ -348,7 +349,8 @@ pub(super) fn create(
     check_parameter_defaults(&routine, context)?;
     routine.body.clone_from(&text.text);
     let body = body(text, parsed);
-    Ok(ddl(Ddl::CreateRoutine { routine: Box::new(routine), or_replace: create.or_replace, body }, tag, context))
+    let routine = Box::new(routine);
+    Ok(ddl(Ddl::CreateRoutine { routine, or_replace: create.or_replace, body, warnings: Vec::new() }, tag, context))
 }
 
 fn check_polymorphic(routine: &Routine, context: &PlanContext<'_>) -> SqlResult<()> {
@@ -418,7 +420,11 @@ pub(super) fn find(
         None => None,
         Some(arguments) => {
             let is_input = |argument: &&ParameterText| argument.mode.is_input();
-            let types = arguments.iter().filter(is_input).map(|argument| stored_type(&argument.ty, context));
+            let read = |ty: &TypeText| match word {
+                RoutineWord::Aggregate => super::aggregate::input_type(ty, context),
+                RoutineWord::Function | RoutineWord::Procedure | RoutineWord::Routine => stored_type(ty, context),
+            };
+            let types = arguments.iter().filter(is_input).map(|argument| read(&argument.ty));
             match types.collect::<SqlResult<Vec<StoredType>>>() {
                 Ok(types) => Some(types),
                 Err(error) => return Ok(Err(error)),
@@ -427,7 +433,9 @@ pub(super) fn find(
     };
     let kind_fits = |routine: &Routine| match word {
         RoutineWord::Routine => true,
-        RoutineWord::Function => routine.kind == RoutineKind::Function,
+        // As in PostgreSQL, an aggregate is found among functions.
+        RoutineWord::Function => routine.kind != RoutineKind::Procedure,
+        RoutineWord::Aggregate => routine.kind == RoutineKind::Aggregate,
         RoutineWord::Procedure => routine.kind == RoutineKind::Procedure,
     };
     let what = word.name();
@@ -436,8 +444,11 @@ pub(super) fn find(
         if let Some(inputs) = &inputs {
             named.retain(|routine| routine.input_types() == *inputs);
             if let Some(found) = named.first().filter(|routine| !kind_fits(routine)) {
-                let article = if what == "function" { "a function" } else { "a procedure" };
-                let message = format!("{} is not {article}", catalog.signature(found));
+                let message = match word {
+                    RoutineWord::Aggregate => format!("function {} is not an aggregate", catalog.signature(found)),
+                    RoutineWord::Procedure => format!("{} is not a procedure", catalog.signature(found)),
+                    RoutineWord::Function | RoutineWord::Routine => format!("{} is not a function", catalog.signature(found)),
+                };
                 return Err(SqlError::new(SqlState::WrongObjectType, message));
             }
         } else {
@@ -455,7 +466,10 @@ pub(super) fn find(
     let message = match &inputs {
         Some(inputs) => {
             let types: Vec<String> = inputs.iter().map(|ty| catalog.shown_type(*ty)).collect();
-            format!("{what} {shown}({}) does not exist", types.join(", "))
+            match types.is_empty() && word == RoutineWord::Aggregate {
+                true => format!("{what} {shown}(*) does not exist"),
+                false => format!("{what} {shown}({}) does not exist", types.join(", ")),
+            }
         }
         None => format!("could not find a {what} named \"{shown}\""),
     };
@@ -467,10 +481,16 @@ fn tag_of(word: RoutineWord, verb: &str) -> &'static str {
         ("ALTER", RoutineWord::Function) => "ALTER FUNCTION",
         ("ALTER", RoutineWord::Procedure) => "ALTER PROCEDURE",
         ("ALTER", RoutineWord::Routine) => "ALTER ROUTINE",
+        ("ALTER", RoutineWord::Aggregate) => "ALTER AGGREGATE",
+        (_, RoutineWord::Aggregate) => "DROP AGGREGATE",
         (_, RoutineWord::Function) => "DROP FUNCTION",
         (_, RoutineWord::Procedure) => "DROP PROCEDURE",
         (_, RoutineWord::Routine) => "DROP ROUTINE",
     }
+}
+
+fn is_aggregate(routine: &Routine) -> SqlError {
+    SqlError::new(SqlState::WrongObjectType, format!("\"{}\" is an aggregate function", routine.name))
 }
 
 pub(super) fn drop(
@@ -483,7 +503,12 @@ pub(super) fn drop(
     let (mut ids, mut missing) = (Vec::new(), Vec::new());
     for name in names {
         match find(word, name, context)? {
-            Ok(found) => ids.push(found.id),
+            Ok(found) => {
+                if found.kind == RoutineKind::Aggregate && word == RoutineWord::Function {
+                    return Err(is_aggregate(&found).with_hint("Use DROP AGGREGATE to drop aggregate functions."));
+                }
+                ids.push(found.id);
+            }
             Err(error) if if_exists => {
                 let shown = name_parts(&name.name)?.join(".");
                 missing.push(match (error.code(), &name.arguments) {
@@ -514,6 +539,7 @@ pub(super) fn alter(
             context.notes.needs.always(Need::Owner(routine.id));
             return Ok(ddl(Ddl::Accepted, tag, context));
         }
+        RoutineChange::Options(_) if routine.kind == RoutineKind::Aggregate => return Err(is_aggregate(&routine)),
         RoutineChange::Options(options) => {
             let mut changed = Routine::clone(&routine);
             apply(options, &mut changed, context)?;

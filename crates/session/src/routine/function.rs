@@ -104,7 +104,8 @@ impl Session {
         let kind = match routine.kind {
             _ if routine.is_trigger() => plpgsql::RoutineKind::Trigger,
             RoutineKind::Procedure => plpgsql::RoutineKind::Procedure,
-            RoutineKind::Function => plpgsql::RoutineKind::Function,
+            // What an aggregate consists of is run by itself.
+            RoutineKind::Function | RoutineKind::Aggregate => plpgsql::RoutineKind::Function,
         };
         let declaration = Declaration {
             name: &routine.name,
@@ -192,6 +193,9 @@ impl Session {
         }
         if routine.is_trigger() {
             return Err(SqlError::not_supported("trigger functions can only be called as triggers"));
+        }
+        if routine.aggregate.is_some() {
+            return self.run_aggregate(routine, types, args).await;
         }
         self.within = Some(false);
         let mark = self.block.as_ref().map(|block| block.txn.statement());

@@ -3,6 +3,7 @@
 //! The language is `plpgsql`'s; what it asks for, [`plpgsql::Spi`], is answered by [`spi::SessionSpi`] in the transaction
 //! of the statement that runs the routine.
 
+mod aggregate;
 mod cache;
 mod collect;
 mod compile;

@@ -4,6 +4,7 @@
 //! half of ALTER TABLE are PostgreSQL's own. The idea: a [`Reader`] steps over the parser's tokens by their words and
 //! hands names, expressions and types back to the parser, so that spans and errors are the same as everywhere.
 
+mod aggregate;
 mod backup;
 mod domains;
 mod grant;
@@ -30,6 +31,7 @@ use crate::backup::JobVerb;
 use reader::{Read, Reader};
 use zone::ZoneWord;
 
+pub(crate) use aggregate::{AggregateValue, CreateAggregate};
 pub(crate) use backup::{BackupOption, BackupText, TargetsText};
 pub(crate) use domains::DomainChange;
 pub(crate) use grant::{Grant, GrantOn, GrantRoles, Privileged};
@@ -95,6 +97,7 @@ pub(crate) enum Own {
     SetConstraints { names: Vec<ast::ObjectName>, deferred: bool },
     Copy(Box<Copy>),
     CreateRoutine(Box<CreateRoutine>),
+    CreateAggregate(Box<CreateAggregate>),
     AlterRoutine { word: RoutineWord, name: RoutineName, change: RoutineChange },
     DropRoutines { word: RoutineWord, names: Vec<RoutineName>, if_exists: bool, cascade: bool },
     CommentRoutine { word: RoutineWord, name: RoutineName, text: Option<String> },
@@ -192,6 +195,8 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
             () if reader.words("or replace function") => reader.create_routine(RoutineKind::Function, true),
             () if reader.words("or replace procedure") => reader.create_routine(RoutineKind::Procedure, true),
             () if reader.words("function") => reader.create_routine(RoutineKind::Function, false),
+            () if reader.words("aggregate") => reader.create_aggregate(false),
+            () if reader.words("or replace aggregate") => reader.create_aggregate(true),
             () if reader.words("procedure") => reader.create_routine(RoutineKind::Procedure, false),
             () if reader.words("trigger") => reader.create_trigger(false, false),
             () if reader.words("constraint trigger") => reader.create_trigger(false, true),
@@ -213,6 +218,7 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
         let word = reader.routine_word();
         match () {
             () if word.is_some() => reader.alter_routine(word.unwrap_or(RoutineWord::Routine)),
+            () if reader.words("aggregate") => reader.alter_routine(RoutineWord::Aggregate),
             () if reader.words("table") => match reader.configure_zone(ZoneWord::Table) {
                 Some(read) => read,
                 None => reader.alter_table(),
@@ -257,6 +263,8 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
         reader.drop_routines(RoutineWord::Function)
     } else if reader.words("drop procedure") {
         reader.drop_routines(RoutineWord::Procedure)
+    } else if reader.words("drop aggregate") {
+        reader.drop_routines(RoutineWord::Aggregate)
     } else if reader.words("drop routine") {
         reader.drop_routines(RoutineWord::Routine)
     } else if reader.words("comment on") {

@@ -4,7 +4,7 @@ use sqlparser::ast;
 use sqlparser::tokenizer::Token;
 
 use super::reader::{Read, Reader};
-use super::{Kind, LockMode, Own, ViewChange};
+use super::{Kind, LockMode, Own, RoutineWord, ViewChange};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
@@ -82,6 +82,11 @@ impl Reader<'_, '_> {
     }
 
     pub(super) fn comment(&mut self) -> Read<Own> {
+        if self.words("aggregate") {
+            let name = self.aggregate_name()?;
+            self.expect("is")?;
+            return Ok(Own::CommentRoutine { word: RoutineWord::Aggregate, name, text: self.comment_text()? });
+        }
         if let Some(word) = self.routine_word() {
             let name = self.routine_name()?;
             self.expect("is")?;

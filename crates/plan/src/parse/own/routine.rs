@@ -15,6 +15,7 @@ pub(crate) enum RoutineWord {
     Function,
     Procedure,
     Routine,
+    Aggregate,
 }
 
 impl RoutineWord {
@@ -23,6 +24,7 @@ impl RoutineWord {
             Self::Function => "function",
             Self::Procedure => "procedure",
             Self::Routine => "routine",
+            Self::Aggregate => "aggregate",
         }
     }
 }
@@ -213,7 +215,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn parameter(&mut self) -> Read<ParameterText> {
+    pub(super) fn parameter(&mut self) -> Read<ParameterText> {
         let mut mode = self.mode();
         let mut name = None;
         if self.is_parameter_name() {
@@ -384,11 +386,19 @@ impl Reader<'_, '_> {
         Ok(RoutineName { name, arguments })
     }
 
+    /// A routine by the word that was said of it: aggregates are always named with what they take.
+    fn routine_of(&mut self, word: RoutineWord) -> Read<RoutineName> {
+        match word {
+            RoutineWord::Aggregate => self.aggregate_name(),
+            RoutineWord::Function | RoutineWord::Procedure | RoutineWord::Routine => self.routine_name(),
+        }
+    }
+
     pub(super) fn drop_routines(&mut self, word: RoutineWord) -> Read<Own> {
         let if_exists = self.words("if exists");
-        let mut names = vec![self.routine_name()?];
+        let mut names = vec![self.routine_of(word)?];
         while self.parser.consume_token(&Token::Comma) {
-            names.push(self.routine_name()?);
+            names.push(self.routine_of(word)?);
         }
         let cascade = self.words("cascade");
         self.words("restrict");
@@ -396,9 +406,10 @@ impl Reader<'_, '_> {
     }
 
     pub(super) fn alter_routine(&mut self, word: RoutineWord) -> Read<Own> {
-        let name = self.routine_name()?;
+        let name = self.routine_of(word)?;
         let change = match self.change()? {
             Some(change) => RoutineChange::Named(change),
+            None if word == RoutineWord::Aggregate => return self.refuse(),
             None if self.words("depends on extension") || self.words("no depends on extension") => {
                 self.ident()?;
                 RoutineChange::Named(Change::Accepted)
