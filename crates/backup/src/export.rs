@@ -34,6 +34,7 @@ use crate::blocks::BlockWriter;
 use crate::chain::{Chain, LAYERS};
 use crate::envelope::{self, ENCRYPTION_FILE, FileKey, Kind};
 use crate::jobs::{JobContext, JobStatus, Stopped};
+use crate::large_objects;
 use crate::location::{Location, Mode};
 use crate::manifest::{FileEntry, IndexSpan, MANIFEST_FILE, Manifest, PartSpan, Revision, sha256};
 use crate::select::{self, Objects};
@@ -295,7 +296,7 @@ impl Backup {
         let outcome = succeed(&self.context, &made).await;
         if let Err(Stopped::Lost) = &outcome {
             // Another coordinator may have given the job up, and removed its files, before the manifest was here.
-            let job = self.context.registry.job(self.context.id).await?;
+            let job = self.context.registry.readable_job(self.context.id).await?;
             if job.status.has_ended() && job.status != JobStatus::Succeeded {
                 self.dir.delete(MANIFEST_FILE).await?;
             }
@@ -391,6 +392,7 @@ impl Backup {
                 _ => {}
             }
         }
+        spans.extend(large_objects::spans(&self.task.target));
         // Indexes that were there meanwhile, and are not any more.
         for revision in revisions.iter().flatten() {
             let Some(bytes) = &revision.bytes else { continue };
@@ -469,15 +471,15 @@ impl Backup {
     /// The indexes, cut at the bounds of ranges.
     async fn parts(&self, content: &Content, known: &BTreeSet<IndexSpan>, since: Option<Timestamp>) -> Result<Vec<Part>, Stopped> {
         let mut parts = Vec::new();
-        for of in &content.spans {
-            let prefix = of.prefix();
-            let span = Span::prefix(prefix.clone());
-            let after = since.filter(|_| known.contains(of));
-            let mut from = Vec::new();
+        for piece in content.spans.iter().flat_map(|of| large_objects::pieces(*of, &self.task.target)) {
+            let of = piece.of;
+            let after = since.filter(|_| known.contains(&of));
+            let (prefix, span) = Self::span(&piece);
+            let mut from = piece.from;
             for range in self.context.db().ranges_in(&span).await? {
                 let cut = range.end.as_bytes().strip_prefix(prefix.as_bytes()).filter(|_| range.end < span.end);
                 let to = cut.map(<[u8]>::to_vec);
-                parts.push(Part { span: PartSpan { of: *of, from, to: to.clone() }, after });
+                parts.push(Part { span: PartSpan { of, from, to: to.clone().or_else(|| piece.to.clone()) }, after });
                 let Some(to) = to else { break };
                 from = to;
             }
@@ -530,16 +532,16 @@ impl Backup {
         Ok((self.read_whole(part).await?, true))
     }
 
-    fn span(part: &Part) -> (Key, Span) {
-        let prefix = part.span.of.prefix();
+    fn span(part: &PartSpan) -> (Key, Span) {
+        let prefix = part.of.prefix();
         let behind = |suffix: &[u8]| Key::from([prefix.as_bytes(), suffix].concat());
-        let end = part.span.to.as_deref().map_or_else(|| prefix.prefix_end(), behind);
-        let span = Span::new(behind(&part.span.from), end);
+        let end = part.to.as_deref().map_or_else(|| prefix.prefix_end(), behind);
+        let span = Span::new(behind(&part.from), end);
         (prefix, span)
     }
 
     async fn read_whole(&self, part: &Part) -> Result<Vec<FileEntry>, Stopped> {
-        let (prefix, span) = Self::span(part);
+        let (prefix, span) = Self::span(&part.span);
         let mut txn = self.context.db().begin(TxnOptions { as_of: Some(self.task.end), ..TxnOptions::default() });
         let mut files = Files::new(self, part.span.of);
         let mut rest = Some(span);
@@ -557,7 +559,7 @@ impl Backup {
     }
 
     async fn read_changes(&self, part: &Part, after: Timestamp) -> Result<Vec<FileEntry>, Stopped> {
-        let (prefix, span) = Self::span(part);
+        let (prefix, span) = Self::span(&part.span);
         let mut files = Files::new(self, part.span.of);
         let mut rest = Some(span);
         let mut last: Vec<u8> = Vec::new();

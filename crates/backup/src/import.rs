@@ -27,6 +27,7 @@ use types::{SqlError, SqlResult, SqlState};
 
 use crate::chain::{Chain, View};
 use crate::jobs::{JobContext, Stopped};
+use crate::large_objects::{self, Destination, Held};
 use crate::location::{Location, Mode};
 use crate::manifest::{IndexSpan, Manifest};
 use crate::select;
@@ -105,6 +106,8 @@ struct Restore<'a> {
     chosen: BTreeSet<u32>,
     /// The ids of what is there as it was, and is not made again.
     same: BTreeSet<u32>,
+    /// Of large objects, what is made known with the descriptors.
+    held: Held,
 }
 
 async fn task_of(context: &JobContext) -> Result<RestoreTask, Stopped> {
@@ -122,7 +125,7 @@ pub(crate) async fn run(context: &JobContext) -> Result<(), Stopped> {
     let chain = Chain::open(&full, task.key.clone()).await?;
     let view = chain.at(task.as_of)?;
     let chosen = choose(&task, &view, &chain.layers[view.layers - 1].manifest)?;
-    let mut restore = Restore { context, task, chain, view, chosen, same: BTreeSet::new() };
+    let mut restore = Restore { context, task, chain, view, chosen, same: BTreeSet::new(), held: Held::default() };
     restore.detach()?;
     let catalog = context.registry.options.catalog.refresh().await?;
     restore.reuse(&catalog).await?;
@@ -150,6 +153,7 @@ pub(crate) async fn run(context: &JobContext) -> Result<(), Stopped> {
     };
     restore.check_target(&catalog, &progress)?;
     restore.keep(&progress, 0).await?;
+    restore.hold_large_objects(&catalog, &progress).await?;
     restore.load(&mut progress).await?;
     restore.publish(&progress).await
 }
@@ -158,11 +162,18 @@ pub(crate) async fn run(context: &JobContext) -> Result<(), Stopped> {
 pub(crate) async fn clean(context: &JobContext) -> Result<(), Stopped> {
     // A commit whose answer was lost is either seen here, and the job has ended, or fails for this.
     context.update(None, |job| job.retries += 1).await?;
-    if context.registry.job(context.id).await?.status.has_ended() {
+    if context.registry.readable_job(context.id).await?.status.has_ended() {
         return Ok(());
     }
     let Some(progress) = progress_of(context).await? else { return Ok(()) };
     let at = context.registry.options.clock.now();
+    large_objects::clear_new(context.db(), progress.base, progress.count, at).await?;
+    if task_of(context).await?.target == RestoreTarget::Cluster {
+        let catalog = context.registry.options.catalog.refresh().await?;
+        for database in kept_databases(&catalog) {
+            large_objects::clear_orphans(context.db(), database, at).await?;
+        }
+    }
     Ok(context.db().clear_span(&Span::new(of_storage(progress.base), of_storage(progress.base + progress.count)), at).await?)
 }
 
@@ -351,7 +362,37 @@ impl Restore<'_> {
             .await
     }
 
-    /// The indexes whose rows are restored, with whether those are the table's rows.
+    fn large_object_spans(&self) -> Vec<IndexSpan> {
+        // Those of a backup that an earlier version has made are not in it.
+        let spans = large_objects::spans(&self.manifest().target).into_iter();
+        spans.filter(|of| !self.is_of_tables() && self.manifest().spans.contains(of)).collect()
+    }
+
+    fn destination(&self, catalog: &CatalogSnapshot, progress: &Progress) -> Destination {
+        let ids = self.ids(progress);
+        let databases = self.objects().filter_map(|it| match it {
+            Descriptor::Database(database) => Some((database.id, ids.get(&database.id).copied().unwrap_or(database.id))),
+            _ => None,
+        });
+        let is_cluster = self.task.target == RestoreTarget::Cluster;
+        Destination {
+            databases: databases.collect(),
+            kept: if is_cluster { kept_databases(catalog) } else { BTreeSet::new() },
+            roles: self.roles(catalog, &ids),
+            user: self.task.user,
+            is_trusted: self.is_trusted(catalog),
+        }
+    }
+
+    /// *unseen-until-published*, *oids-ahead*
+    async fn hold_large_objects(&mut self, catalog: &CatalogSnapshot, progress: &Progress) -> Result<(), Stopped> {
+        let destination = self.destination(catalog, progress);
+        large_objects::check_none(self.context.db(), &destination.kept).await?;
+        self.held = destination.held(&self.large_object_spans(), &self.chain, &self.view).await?;
+        Ok(self.held.advance_oids(self.context.db()).await?)
+    }
+
+    /// The indexes whose rows are restored, with whether those are the table's rows. Those of large objects come last.
     fn indexes(&self) -> Vec<(IndexSpan, bool)> {
         let mut indexes = Vec::new();
         for it in self.objects() {
@@ -359,16 +400,24 @@ impl Restore<'_> {
                 indexes.extend(select::spans_of(table).into_iter().enumerate().map(|(at, of)| (of, at == 0)));
             }
         }
+        indexes.extend(self.large_object_spans().into_iter().map(|of| (of, false)));
         indexes
     }
 
     async fn load(&self, progress: &mut Progress) -> Result<(), Stopped> {
         let (ids, indexes) = (self.ids(progress), self.indexes());
+        let catalog = self.context.registry.options.catalog.refresh().await?;
+        let destination = self.destination(&catalog, progress);
         let mut written = Instant::now();
         while let Some((of, is_primary)) = usize::try_from(progress.done).ok().and_then(|done| indexes.get(done)).copied() {
-            let storage = ids.get(&of.storage).copied();
+            let is_large_object = large_objects::is_of_large_objects(of);
+            let storage = if is_large_object { Some(of.storage) } else { ids.get(&of.storage).copied() };
             let storage = storage.ok_or_else(|| SqlError::internal("the storage of a table has no new id"))?;
             let prefix = IndexSpan { storage, index: of.index }.prefix();
+            let place = |key: &[u8], value: Bytes| match is_large_object {
+                true => destination.early_row(of, key, value),
+                false => Ok(Some((Key::from([prefix.as_bytes(), key].concat()), value))),
+            };
             let mut rows = self.chain.rows(of, &self.view, progress.key.as_deref())?;
             loop {
                 self.context.check()?;
@@ -378,9 +427,10 @@ impl Restore<'_> {
                     while size < BATCH_BYTES
                         && let Some((key, value)) = rows.next().await?
                     {
-                        let new = Key::from([prefix.as_bytes(), &key].concat());
-                        size += new.as_bytes().len() + value.len();
-                        batch.push((new, Some(value)));
+                        if let Some((new, value)) = place(&key[..], value)? {
+                            size += new.as_bytes().len() + value.len();
+                            batch.push((new, Some(value)));
+                        }
                         last = Some(key);
                     }
                     if batch.is_empty() {
@@ -592,6 +642,7 @@ impl Restore<'_> {
             change.put(txn, it);
         }
         self.put_privileges(txn, &catalog, &ids, &mut change);
+        self.held.put(txn).await?;
         for (id, value) in &self.manifest().sequences {
             if let Some(new) = ids.get(id).filter(|_| self.chosen.contains(id)) {
                 txn.put(exec::sequence::sequence_key(*new), Bytes::copy_from_slice(&value.to_be_bytes()));
@@ -644,6 +695,11 @@ impl Restore<'_> {
             }
         }
     }
+}
+
+/// Databases that every cluster has, which keep their ids.
+fn kept_databases(catalog: &CatalogSnapshot) -> BTreeSet<u32> {
+    catalog.databases().map(|database| database.id).filter(|id| *id < FIRST_USER_ID).collect()
 }
 
 /// The order in which descriptors are put: what others refer to first.

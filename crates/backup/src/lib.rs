@@ -12,10 +12,10 @@
 //!                     ▼                                                     ▼
 //!                  ranges                                                ranges
 //! ```
-//! Read in this order: [`jobs`], `location`, `envelope`, `blocks`, `manifest`, `export`, `chain`, `import`.
+//! Read in this order: [`jobs`], `location`, `envelope`, `blocks`, `manifest`, `export`, `chain`, `import`, `large_objects`.
 //!
 //! **Invariants**: *one-coordinator* and *ended-once* ([`jobs`]); *manifest-last* (`export`); *published-last* and
-//! *loaded-before-published* (`import`); *newest-layer-wins* (`chain`).
+//! *loaded-before-published* (`import`); *newest-layer-wins* (`chain`); *unseen-until-published* (`large_objects`).
 //!
 //! Deliberately left out: schedules, and keys of key management services.
 
@@ -25,6 +25,7 @@ mod envelope;
 mod export;
 mod import;
 pub mod jobs;
+mod large_objects;
 mod location;
 mod manifest;
 mod select;
@@ -34,7 +35,7 @@ mod tasks;
 pub use chain::{
     BackupRef, ObjectLine, Verified, check_location, find_backup, list_backups, plan_layer, show_backup, verify_backup,
 };
-pub use jobs::{Job, JobKind, JobStatus, NewJob, Registry, RegistryOptions, Verb};
+pub use jobs::{FoundJob, Job, JobKind, JobStatus, NewJob, Registry, RegistryOptions, UnreadableJob, Verb};
 pub use envelope::{FileKey, new_key};
 pub use tasks::{BackupTask, RestoreTarget, RestoreTask, TableName, Target};
 pub use location::without_secrets;

@@ -1,8 +1,9 @@
 //! Which objects belong together: those of a database, and those that tables cannot be without.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use catalog::{ColumnDefault, Descriptor, Renumbering, Table};
+use catalog::{CatalogSnapshot, Descriptor, Renumbering, Table};
 use types::SqlState;
 use types::{SqlError, SqlResult};
 
@@ -72,27 +73,18 @@ fn type_with(objects: &Objects, id: u32) -> Option<u32> {
     objects[&base].defines().iter().any(|(first, more)| (*first..=first + more).contains(&id)).then_some(base)
 }
 
-fn texts(table: &Table) -> impl Iterator<Item = &str> {
-    let defaults = table.columns.iter().filter_map(|column| match &column.default {
-        Some(ColumnDefault::Expr(text) | ColumnDefault::Stored(text)) => Some(text.as_str()),
-        Some(ColumnDefault::Identity { .. }) | None => None,
-    });
-    let checks = table.checks.iter().map(|check| check.expr.as_str());
-    defaults.chain(checks).chain(table.indexes.iter().filter_map(|index| index.predicate.as_deref()))
-}
-
-/// Whether a name stands in a text as a word.
-fn names(text: &str, name: &str) -> bool {
-    let is_part = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    text.match_indices(name).any(|(at, _)| {
-        let before = at.checked_sub(1).map(|at| text.as_bytes()[at]);
-        !is_part(before) && !is_part(text.as_bytes().get(at + name.len()).copied())
-    })
+/// As a catalog, in which stored text can be bound.
+fn as_catalog(objects: &Objects) -> Arc<CatalogSnapshot> {
+    let mut catalog = CatalogSnapshot::default();
+    objects.values().for_each(|it| catalog.put(it.clone()));
+    Arc::new(catalog)
 }
 
 /// Tables with what they cannot be without: partitions, sequences that they own or draw from, types, and the functions of
-/// triggers, policies, defaults and checks.
+/// triggers, policies, defaults, generated columns, checks and indexes. Stored text names sequences and types by their ids,
+/// and functions by names, which are looked up as where the text is used.
 pub(crate) fn of_tables(objects: &Objects, tables: &[u32]) -> BTreeSet<u32> {
+    let catalog = as_catalog(objects);
     let mut chosen = BTreeSet::new();
     let mut todo: Vec<u32> = tables.to_vec();
     while let Some(id) = todo.pop() {
@@ -109,18 +101,12 @@ pub(crate) fn of_tables(objects: &Objects, tables: &[u32]) -> BTreeSet<u32> {
         }
         let Descriptor::Table(table) = descriptor else { continue };
         todo.extend(table.partitioned().into_iter().flat_map(|it| it.partitions.iter().map(|partition| partition.id)));
-        let database = database_of(objects, descriptor);
-        for (id, other) in objects {
-            let is_needed = match other {
-                Descriptor::Sequence(it) => {
-                    it.owned_by.is_some_and(|(owner, _)| owner == table.id) || texts(table).any(|text| names(text, &it.name))
-                }
-                Descriptor::Routine(it) => texts(table).any(|text| names(text, &it.name)),
-                _ => false,
-            };
-            if is_needed && database_of(objects, other) == database {
-                todo.push(*id);
-            }
+        let is_owned = |it: &&Descriptor| {
+            matches!(it, Descriptor::Sequence(it) if it.owned_by.is_some_and(|(owner, _)| owner == table.id))
+        };
+        todo.extend(objects.values().filter(is_owned).map(Descriptor::id));
+        if let (Some(database), Some(table)) = (database_of(objects, descriptor), catalog.table_by_id(id)) {
+            todo.extend(plan::routines_called(table, &catalog, database));
         }
     }
     chosen
@@ -142,15 +128,4 @@ pub(crate) fn spans_of(table: &Table) -> Vec<IndexSpan> {
         return Vec::new();
     }
     table.indexes.iter().map(|index| IndexSpan { storage: table.storage, index: index.id.get() }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_words() {
-        assert!(names("nextval('public.s'::regclass)", "s") && names("f(x)", "f"));
-        assert!(!names("nextval('public.seq'::regclass)", "s") && !names("of(x)", "f") && !names("f_(x)", "f"));
-    }
 }

@@ -19,10 +19,13 @@ use kv::{Read, ScanOptions, Txn};
 use crate::privilege::rows::{put_items, take_items};
 use crate::privilege::{Acl, AclItem, PrivilegeSet};
 
-const TABLE: TableId = TableId::new(10);
-const OBJECTS: IndexId = IndexId::new(1);
-const PAGES: IndexId = IndexId::new(2);
-const COMMENTS: IndexId = IndexId::new(3);
+pub const TABLE: TableId = TableId::new(10);
+pub const OBJECTS: IndexId = IndexId::new(1);
+pub const PAGES: IndexId = IndexId::new(2);
+pub const COMMENTS: IndexId = IndexId::new(3);
+
+/// The first oid that is given out; the counter counts from it.
+pub const FIRST_OID: i64 = 16_384;
 
 /// How many bytes a page has.
 pub const PAGE_BYTES: usize = 2048;
@@ -79,6 +82,45 @@ pub fn page_of(database: u32, key: &[u8]) -> Option<u64> {
 #[must_use]
 pub fn spans_of(database: u32) -> [Span; 3] {
     [OBJECTS, PAGES, COMMENTS].map(|index| Span::prefix(prefix(index, &[database.into()])))
+}
+
+/// All that databases with these ids have of them, the second not among them.
+#[must_use]
+pub fn spans_between(first: u32, end: u32) -> [Span; 3] {
+    [OBJECTS, PAGES, COMMENTS].map(|index| Span::new(prefix(index, &[first.into()]), prefix(index, &[end.into()])))
+}
+
+/// All pages of a database.
+#[must_use]
+pub fn pages_of(database: u32) -> Span {
+    Span::prefix(prefix(PAGES, &[database.into()]))
+}
+
+/// The object that a page is of.
+#[must_use]
+pub fn object_of_page(database: u32, key: &[u8]) -> Option<u32> {
+    columns::<2>(PAGES, database, key).and_then(|[oid, _]| oid_of(oid))
+}
+
+/// How keys of a database begin, behind the prefix of an index.
+#[must_use]
+pub fn of_database(database: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    keys::encoding::put_uvarint(&mut out, database.into());
+    out
+}
+
+/// The database in a key, and what follows it, behind the prefix of an index.
+#[must_use]
+pub fn split_key(mut key: &[u8]) -> Option<(u32, &[u8])> {
+    let database = keys::encoding::take_uvarint(&mut key).ok()?;
+    Some((u32::try_from(database).ok()?, key))
+}
+
+/// The oid in a key, behind the database.
+#[must_use]
+pub fn oid_in(mut rest: &[u8]) -> Option<u32> {
+    keys::encoding::take_uvarint(&mut rest).ok().and_then(oid_of)
 }
 
 /// Where oids are given out.
@@ -237,6 +279,8 @@ mod tests {
         assert!(keys.is_sorted());
         assert_eq!(page_of(5, keys[2].as_bytes()), Some(300));
         assert_eq!(page_of(6, keys[2].as_bytes()), None);
+        assert!(pages_of(5).contains(keys[3].as_bytes()) && !pages_of(5).contains(keys[4].as_bytes()));
+        assert_eq!(object_of_page(5, keys[3].as_bytes()), Some(2));
         assert!(pages_from(5, 1, 1).contains(keys[2].as_bytes()) && !pages_from(5, 1, 1).contains(keys[3].as_bytes()));
     }
 }

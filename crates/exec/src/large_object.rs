@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 use catalog::large_object::{
-    self, ALL, LargeObject, PAGE_BYTES, comment_key, counter_key, object_key, page_key, page_of, pages_from, spans_of,
+    self, ALL, FIRST_OID, LargeObject, PAGE_BYTES, comment_key, counter_key, object_key, page_key, page_of, pages_from, spans_of,
 };
 use catalog::privilege::{PrivilegeSet, denied, not_owner};
 use keys::LockStrength;
@@ -30,8 +30,6 @@ const WRITE: i64 = 0x2_0000;
 const BYTES_MAX: u64 = i32::MAX as u64 * PAGE_BYTES as u64;
 /// What one function answers or takes at a time.
 const VALUE_BYTES_MAX: u64 = 0x3fff_ffff;
-/// Oids below are not given out.
-const FIRST_OID: i64 = 16_384;
 /// One read or write of a file.
 const PIECE_BYTES: usize = 64 << 10;
 

@@ -45,7 +45,7 @@ use types::{Formatting, SqlError, SqlResult, SqlState, SqlType, stack::deep};
 
 pub use bind::{
     bind_assigned, bind_stored_expr, changes_key, checked_column, column_default, domain_check, domain_default, domain_rules,
-    is_row_security_refusal, partition_key, partition_key_columns, policy_reads, rename_in_condition, row_rules, same_expr, trigger_columns, trigger_condition,
+    is_row_security_refusal, partition_key, partition_key_columns, policy_reads, rename_in_condition, routines_called, row_rules, same_expr, trigger_columns, trigger_condition,
 };
 pub use bind_statements::check_parameter_defaults;
 pub use dependencies::Dependencies;

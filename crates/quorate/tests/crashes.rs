@@ -286,3 +286,85 @@ async fn temporary_tables_of_a_killed_node_are_dropped_when_it_starts_again() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+/// A job's status, by its number.
+async fn status(client: &Client, job: i64) -> String {
+    let found = client.simple_query(&format!("SHOW JOB {job}")).await.unwrap();
+    let row = found.iter().find_map(|message| match message {
+        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(4),
+        _ => None,
+    });
+    row.expect("a status").to_owned()
+}
+
+async fn until_succeeded(client: &Client, job: i64) {
+    let deadline = Instant::now() + Duration::from_secs(90);
+    loop {
+        let status = status(client, job).await;
+        if status == "succeeded" {
+            return;
+        }
+        assert!(matches!(status.as_str(), "pending" | "running"), "job {job} is {status}");
+        assert!(Instant::now() < deadline, "job {job} is {status}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn begin(client: &Client, sql: &str) -> i64 {
+    client.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+/// The jobs go on where they were, and what is restored is seen whole or not at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_and_a_restore_that_are_killed_go_on() {
+    let dir = TempDir::new().unwrap();
+    let uri = format!("file://{}", dir.path().join("backups").display());
+    let store = dir.path().join("n1");
+    let mut node = start(&store, &[]);
+    let client = connect(&node).await;
+    client.batch_execute("CREATE TABLE t (id int PRIMARY KEY, v text)").await.unwrap();
+    client.batch_execute("INSERT INTO t SELECT n, repeat('x', 1000) FROM generate_series(1, 8000) n").await.unwrap();
+    client.batch_execute("ALTER TABLE t SPLIT AT VALUES (1000), (2000), (4000), (6000)").await.unwrap();
+    client.batch_execute("CREATE INDEX ON t (v, id); SELECT lo_from_bytea(20001, repeat('y', 5000)::bytea)").await.unwrap();
+    let backup = begin(&client, &format!("BACKUP DATABASE postgres INTO '{uri}' WITH detached, rate_limit = '4MB'")).await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    node.child.kill().unwrap();
+    node.child.wait().unwrap();
+    node = start(&store, &[]);
+    let client = connect(&node).await;
+    // The backup is as of its beginning.
+    client.batch_execute("UPDATE t SET v = 'new' WHERE id <= 5000; SELECT lo_unlink(20001)").await.unwrap();
+    until_succeeded(&client, backup).await;
+    client.batch_execute(&format!("VERIFY BACKUP LATEST IN '{uri}'")).await.unwrap();
+    for (round, millis) in [30, 250].into_iter().enumerate() {
+        let client = connect(&node).await;
+        let name = format!("copy{round}");
+        let sql = format!("RESTORE DATABASE postgres FROM LATEST IN '{uri}' WITH new_db_name = '{name}', detached");
+        let restore = begin(&client, &sql).await;
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        node.child.kill().unwrap();
+        node.child.wait().unwrap();
+        node = start(&store, &[]);
+        let client = connect(&node).await;
+        let deadline = Instant::now() + Duration::from_secs(90);
+        loop {
+            let sql = format!("SELECT count(*) FROM pg_database WHERE datname = '{name}'");
+            let is_seen = client.query_one(&sql, &[]).await.unwrap().get::<_, i64>(0) == 1;
+            let status = status(&client, restore).await;
+            assert!(!is_seen || status == "succeeded", "round {round}: it is seen while its job is {status}");
+            if is_seen {
+                break;
+            }
+            assert!(Instant::now() < deadline, "round {round}: the job is {status}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let text = format!("host=127.0.0.1 port={} user=postgres dbname={name}", node.sql_port);
+        let (copy, connection) = tokio_postgres::connect(&text, NoTls).await.unwrap();
+        tokio::spawn(async move { drop(connection.await) });
+        let sql = "SELECT count(*), count(*) FILTER (WHERE length(v) = 1000), length(lo_get(20001)) FROM t";
+        let row = copy.query_one(sql, &[]).await.unwrap();
+        assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1), row.get::<_, i32>(2)), (8000, 8000, 5000), "round {round}");
+        let by_index = copy.query_one("SELECT count(*) FROM t WHERE v > 'x'", &[]).await.unwrap();
+        assert_eq!(by_index.get::<_, i64>(0), 8000, "round {round}");
+    }
+}

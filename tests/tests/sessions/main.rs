@@ -1,6 +1,7 @@
 //! Sessions beside each other and beside DDL.
 
 mod backup;
+mod backup_parts;
 mod bulk;
 mod composite_types;
 mod domains;

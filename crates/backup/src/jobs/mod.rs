@@ -19,17 +19,21 @@
 //! names of files are random, and files are only removed under the lease.
 //!
 //! **Invariant (ended-once):** a job ends in the transaction that makes its work known, where it makes any.
+//!
+//! **Invariant (each-by-itself):** a record that cannot be read, or a job that cannot be tended, keeps no other job waiting,
+//! and no store from collecting garbage.
 
 mod registry;
 mod rows;
 
 use hlc::Timestamp;
 use keys::NodeId;
+use keys::encoding::take_uvarint;
 use keys::tagged::{Malformed, Reader, Writer};
 
 use crate::stamp;
 
-pub use registry::{NewJob, Registry, RegistryOptions, Verb};
+pub use registry::{FoundJob, NewJob, Registry, RegistryOptions, Verb};
 pub(crate) use registry::{JobContext, Stopped};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +156,44 @@ pub struct Job {
     pub retries: u64,
 }
 
+/// A job whose record cannot be read: it is damaged, or of a later version. No node works on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadableJob {
+    pub id: u64,
+    pub reason: String,
+    /// What it still protects, as far as that can be read.
+    pub protects: Option<Timestamp>,
+}
+
+impl UnreadableJob {
+    fn new(id: u64, bytes: &[u8], error: &Malformed) -> Self {
+        let reason = format!("the record of job {id} cannot be read: {error}");
+        Self { id, reason, protects: protected(bytes) }
+    }
+}
+
+/// The field with a tag, whatever the others are.
+fn field(mut record: &[u8], wanted: u64) -> Option<&[u8]> {
+    loop {
+        let (tag, length) = (take_uvarint(&mut record).ok()?, take_uvarint(&mut record).ok()?);
+        let (bytes, rest) = record.split_at_checked(usize::try_from(length).ok()?)?;
+        if tag == wanted {
+            return Some(bytes);
+        }
+        record = rest;
+    }
+}
+
+/// A later version writes these two fields as this one does.
+fn protected(record: &[u8]) -> Option<Timestamp> {
+    let mut number = field(record, 4).unwrap_or(&[0]);
+    let status = usize::try_from(take_uvarint(&mut number).ok()?).ok()?;
+    if JobStatus::ALL.get(status).is_some_and(|status| status.has_ended()) {
+        return None;
+    }
+    stamp::decode(30, Some(field(record, 30)?)).ok()
+}
+
 impl Job {
     #[must_use]
     pub fn fraction(&self) -> f64 {
@@ -195,7 +237,12 @@ impl Job {
         writer.finish()
     }
 
-    pub(crate) fn decode(id: u64, bytes: &[u8]) -> Result<Self, Malformed> {
+    /// The record of a job.
+    pub(crate) fn read(id: u64, bytes: &[u8]) -> Result<Self, UnreadableJob> {
+        Self::decode(id, bytes).map_err(|error| UnreadableJob::new(id, bytes, &error))
+    }
+
+    fn decode(id: u64, bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes)?;
         let kind = match reader.number(2, 0)? {
             0 => JobKind::Backup,
@@ -254,22 +301,6 @@ impl Job {
     }
 }
 
-/// The protected time of a job whose record cannot be read as a whole, if that much can be: a newer program's may be of use
-/// to that.
-pub(crate) fn protected_by(bytes: &[u8]) -> Option<Timestamp> {
-    let mut reader = Reader::new(bytes).ok()?;
-    reader.bytes(2).ok()?;
-    let status = usize::try_from(reader.number(4, 0).ok()?).ok()?;
-    if JobStatus::ALL.get(status).is_some_and(|status| status.has_ended()) {
-        return None;
-    }
-    for tag in (6..30).step_by(2) {
-        reader.bytes(tag).ok()?;
-    }
-    let protects = reader.bytes(30).ok()??;
-    stamp::decode(30, Some(protects)).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,17 +329,38 @@ mod tests {
         };
         let bytes = job.encode();
         assert_eq!(Job::decode(7, &bytes).unwrap(), job);
-        // What a newer program adds does not hide what is protected; a job that has ended protects nothing.
-        let newer = [&bytes[..], &[60, 1, 0]].concat();
-        assert!(Job::decode(7, &newer).is_err());
-        assert_eq!(protected_by(&newer), (!job.status.has_ended()).then_some(at(1)));
-        assert_eq!(protected_by(&Job { status: JobStatus::Failed, ..job.clone() }.encode()), None);
         let shown: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(shown, include_str!("job.golden").trim(), "bytes that are stored stay readable");
         for end in 0..bytes.len() {
             // An error, or fields that are whole.
             let _ = Job::decode(7, &bytes[..end]);
-            let _ = protected_by(&bytes[..end]);
         }
+    }
+
+    #[test]
+    fn a_record_of_a_later_version_still_protects() {
+        let record = |status: JobStatus, at: Option<u64>| {
+            let mut writer = Writer::default();
+            writer.number(4, status.number(), 0);
+            writer.bytes(5, b"may be skipped");
+            writer.bytes(12, &stamp::encode(Timestamp::new(1, 0)));
+            if let Some(at) = at {
+                writer.bytes(30, &stamp::encode(Timestamp::new(at, 0)));
+            }
+            writer.bytes(100, b"not known here");
+            writer.finish()
+        };
+        for (status, at, expected) in [
+            (JobStatus::Pending, Some(8), Some(8)),
+            (JobStatus::Paused, Some(9), Some(9)),
+            (JobStatus::Running, None, None),
+            (JobStatus::Succeeded, Some(9), None),
+        ] {
+            let unreadable = Job::read(3, &record(status, at)).expect_err("a field is not known");
+            assert_eq!((unreadable.id, unreadable.protects), (3, expected.map(|at| Timestamp::new(at, 0))));
+        }
+        let damaged = Job::read(3, b"\xff\xff nonsense").expect_err("no fields");
+        assert_eq!(damaged.protects, None);
+        assert!(damaged.reason.starts_with("the record of job 3 cannot be read: "), "{}", damaged.reason);
     }
 }

@@ -1,6 +1,7 @@
 //! The jobs of a cluster as a node sees them: it begins those of its sessions, takes over those that have lost their
 //! coordinator, renews the leases of those it works on, and tells its store which versions they still read.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio::{sync::watch, task::JoinHandle, time::MissedTickBehavior};
 use types::{SqlError, SqlResult, SqlState};
 use uuid::Uuid;
 
-use super::{Job, JobError, JobKind, JobStatus, Lease, protected_by, rows};
+use super::{Job, JobError, JobKind, JobStatus, Lease, UnreadableJob, rows};
 use crate::{export, import};
 
 /// How often a job is begun again after an error that may pass.
@@ -57,6 +58,8 @@ impl RegistryOptions {
 pub struct Registry {
     pub(crate) options: RegistryOptions,
     running: Mutex<FxHashMap<u64, Running>>,
+    /// Jobs that were found unreadable, and logged.
+    unreadable: Mutex<BTreeSet<u64>>,
     stopped: AtomicBool,
 }
 
@@ -188,40 +191,33 @@ pub(crate) fn unknown_job(id: u64) -> SqlError {
     SqlError::new(SqlState::UndefinedObject, format!("job with ID {id} does not exist"))
 }
 
-fn decode(id: u64, bytes: &[u8]) -> Result<Job, Stopped> {
-    Job::decode(id, bytes).map_err(|error| {
-        Stopped::Sql(SqlError::new(SqlState::DataCorrupted, format!("the record of job {id} is damaged: {error}")))
-    })
-}
-
-/// The jobs whose records can be read, oldest first, and what the others protect.
-///
-/// **Invariant (one-bad-record-stops-no-other):** a record that cannot be read holds up neither the leases of other jobs nor
-/// the collection of garbage. Nobody works on it; what it protects counts as far as that much can be read.
-struct Jobs {
-    readable: Vec<Job>,
-    protected: Vec<Timestamp>,
-}
-
-impl Jobs {
-    /// The oldest time that is read on.
-    fn oldest(&self) -> Option<Timestamp> {
-        let of_jobs = self.readable.iter().filter(|job| !job.status.has_ended()).filter_map(|job| job.protects);
-        of_jobs.chain(self.protected.iter().copied()).min()
-    }
+fn unreadable(job: &UnreadableJob) -> SqlError {
+    let hint = format!("CANCEL JOB {} removes it.", job.id);
+    SqlError::new(SqlState::DataCorrupted, job.reason.clone()).with_hint(hint)
 }
 
 async fn read_job(txn: &mut Txn, id: u64) -> Result<Job, Stopped> {
     match txn.get(&rows::job(id), Read::default()).await? {
-        Some(bytes) => decode(id, &bytes),
+        Some(bytes) => Job::read(id, &bytes).map_err(|job| unreadable(&job).into()),
         None => Err(unknown_job(id).into()),
+    }
+}
+
+/// A job, or that its record cannot be read.
+pub type FoundJob = Result<Job, UnreadableJob>;
+
+/// From when on a job needs versions.
+fn protects(job: &FoundJob) -> Option<Timestamp> {
+    match job {
+        Ok(job) => job.protects.filter(|_| !job.status.has_ended()),
+        Err(job) => job.protects,
     }
 }
 
 impl Registry {
     #[must_use]
     pub fn new(options: RegistryOptions) -> Arc<Self> {
-        Arc::new(Self { options, running: Mutex::default(), stopped: AtomicBool::new(false) })
+        Arc::new(Self { options, running: Mutex::default(), unreadable: Mutex::default(), stopped: AtomicBool::new(false) })
     }
 
     pub(crate) fn db(&self) -> &Db {
@@ -258,26 +254,27 @@ impl Registry {
 
     async fn look(self: &Arc<Self>, prune: bool) -> Result<(), Stopped> {
         let now = self.options.clock.now();
-        let jobs = self.jobs_as_of(Some(now)).await?;
+        let found = self.jobs_as_of(Some(now)).await?;
         if let Some(protect) = &self.options.protect {
-            protect(now, jobs.oldest());
+            protect(now, found.iter().filter_map(protects).min());
         }
-        for job in jobs.readable.iter().filter(|job| job.status.is_active()) {
-            // *one-bad-record-stops-no-other*
+        self.log_unreadable(&found);
+        let jobs: Vec<&Job> = found.iter().filter_map(|job| job.as_ref().ok()).collect();
+        for job in jobs.iter().filter(|job| job.status.is_active()) {
+            // *each-by-itself*
             if let Err(error) = self.look_at(job, now).await {
-                tracing::debug!(job = job.id, error = %error.into_sql(), "a job was not looked after");
+                tracing::debug!(job = job.id, error = %error.into_sql(), "a job was not looked at");
             }
         }
         if prune {
             let kept = now.sub_ns(u64::try_from(KEPT.as_nanos()).unwrap_or(u64::MAX));
-            for job in jobs.readable.iter().filter(|job| job.status.has_ended() && job.finished.is_some_and(|at| at < kept)) {
+            for job in jobs.iter().filter(|job| job.status.has_ended() && job.finished.is_some_and(|at| at < kept)) {
                 self.forget(job.id).await?;
             }
         }
         Ok(())
     }
 
-    /// Keeps the lease of a job that runs here, and takes over one that nobody works on.
     async fn look_at(self: &Arc<Self>, job: &Job, now: Timestamp) -> Result<(), Stopped> {
         let here = self.running.lock().get(&job.id).map(|running| (running.number, running.task.is_finished()));
         match here {
@@ -293,6 +290,16 @@ impl Registry {
             }
         }
         Ok(())
+    }
+
+    /// Once for each.
+    fn log_unreadable(&self, found: &[FoundJob]) {
+        let unreadable = found.iter().filter_map(|job| job.as_ref().err());
+        let mut known = self.unreadable.lock();
+        for job in unreadable.clone().filter(|job| !known.contains(&job.id)) {
+            tracing::error!(job = job.id, reason = %job.reason, "a job was skipped: its record cannot be read");
+        }
+        *known = unreadable.map(|job| job.id).collect();
     }
 
     async fn forget(&self, id: u64) -> Result<(), Stopped> {
@@ -449,6 +456,10 @@ impl Registry {
     /// # Errors
     /// 42704 where there is no such job, 55000 where it is not in a state for that.
     pub async fn control(&self, id: u64, verb: Verb) -> SqlResult<()> {
+        if verb == Verb::Cancel && self.job(id).await?.is_err() {
+            // Nobody works on it, and nothing is known of what it has left behind.
+            return self.forget(id).await.map_err(Stopped::into_sql);
+        }
         let changed = self.change(id, None, move |job| {
             let Some(status) = verb.apply(job.status) else {
                 let what = format!("job with status {} cannot be {}", job.status.name(), verb.participle());
@@ -472,21 +483,27 @@ impl Registry {
 
     /// # Errors
     /// 42704.
-    pub async fn job(&self, id: u64) -> SqlResult<Job> {
+    pub async fn job(&self, id: u64) -> SqlResult<FoundJob> {
         let found = self.db().get(&rows::job(id)).await.map_err(|error| exec::kv_error(&error))?;
-        decode(id, &found.ok_or_else(|| unknown_job(id))?).map_err(Stopped::into_sql)
+        Ok(Job::read(id, &found.ok_or_else(|| unknown_job(id))?))
     }
 
-    /// All jobs whose records can be read, oldest first.
+    /// # Errors
+    /// 42704, and XX001 where its record cannot be read.
+    pub async fn readable_job(&self, id: u64) -> SqlResult<Job> {
+        self.job(id).await?.map_err(|job| unreadable(&job))
+    }
+
+    /// All jobs, oldest first.
     ///
     /// # Errors
-    /// When the ranges that have them cannot be reached.
-    pub async fn jobs(&self) -> SqlResult<Vec<Job>> {
-        self.jobs_as_of(None).await.map(|jobs| jobs.readable).map_err(Stopped::into_sql)
+    /// When they cannot be read.
+    pub async fn jobs(&self) -> SqlResult<Vec<FoundJob>> {
+        self.jobs_as_of(None).await.map_err(Stopped::into_sql)
     }
 
-    async fn jobs_as_of(&self, as_of: Option<Timestamp>) -> Result<Jobs, Stopped> {
-        let mut jobs = Jobs { readable: Vec::new(), protected: Vec::new() };
+    async fn jobs_as_of(&self, as_of: Option<Timestamp>) -> Result<Vec<FoundJob>, Stopped> {
+        let mut jobs = Vec::new();
         let as_of = Some(as_of.unwrap_or_else(|| self.options.clock.now()));
         let mut txn = self.db().begin(TxnOptions { as_of, ..TxnOptions::default() });
         let prefix = rows::jobs().start;
@@ -495,13 +512,8 @@ impl Registry {
             let page = txn.scan(&span, ScanOptions::default()).await?;
             for (key, value) in page.rows.iter() {
                 let id = key.strip_prefix(prefix.as_bytes()).and_then(|id| <[u8; 8]>::try_from(id).ok());
-                let Some(id) = id.map(u64::from_be_bytes) else { continue };
-                match Job::decode(id, value) {
-                    Ok(job) => jobs.readable.push(job),
-                    Err(error) => {
-                        tracing::warn!(job = id, %error, "the record of a job cannot be read");
-                        jobs.protected.extend(protected_by(value));
-                    }
+                if let Some(id) = id {
+                    jobs.push(Job::read(u64::from_be_bytes(id), value));
                 }
             }
             rest = page.resume;
@@ -515,8 +527,8 @@ impl Registry {
     /// # Errors
     /// When jobs cannot be read.
     pub async fn is_protected(&self, at: Timestamp) -> SqlResult<bool> {
-        let jobs = self.jobs_as_of(None).await.map_err(Stopped::into_sql)?;
-        Ok(jobs.oldest().is_some_and(|protected| protected < at))
+        let jobs = self.jobs().await?;
+        Ok(jobs.iter().filter_map(protects).any(|protected| protected < at))
     }
 
     /// Waits until a job has ended, or is paused.
@@ -526,7 +538,7 @@ impl Registry {
     pub async fn wait(&self, id: u64) -> SqlResult<Job> {
         let [mut pause, longest] = WAIT;
         loop {
-            let job = self.job(id).await?;
+            let job = self.readable_job(id).await?;
             if job.status.has_ended() || job.status == JobStatus::Paused {
                 return Ok(job);
             }

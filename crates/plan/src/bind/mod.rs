@@ -17,6 +17,7 @@
 
 mod aggregate;
 mod assign;
+mod called;
 mod composite;
 mod conflict;
 mod cte;
@@ -67,6 +68,7 @@ use catalog::{LiteralSettings, NamedRelation, Relation, Table, View, temporary_s
 use rustc_hash::{FxHashMap, FxHashSet};
 use sqlparser::ast::{self, Spanned};
 
+pub use self::called::routines_called;
 pub use self::dml::changes_key;
 pub use self::same::same_expr;
 pub use self::partition::{partition_key, partition_key_columns};

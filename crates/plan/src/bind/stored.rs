@@ -48,7 +48,7 @@ pub fn bind_assigned(
 }
 
 /// The value of a column: the expression, assigned to the column's type.
-fn stored_value(sql_text: &str, table: &Table, position: usize, context: &PlanContext<'_>) -> SqlResult<Expr> {
+pub(super) fn stored_value(sql_text: &str, table: &Table, position: usize, context: &PlanContext<'_>) -> SqlResult<Expr> {
     let column = &table.columns[position];
     let clause = match &column.default {
         Some(ColumnDefault::Stored(_)) if column.hidden => Clause::IndexExpression,

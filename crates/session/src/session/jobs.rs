@@ -2,7 +2,7 @@
 //!
 //! A job is no part of the session's transaction: it outlives the session.
 
-use backup::{BackupRef, BackupTask, Job, JobKind, JobStatus, NewJob, RestoreTarget, RestoreTask, TableName, Target, Verb};
+use backup::{BackupRef, BackupTask, FoundJob, Job, JobKind, JobStatus, NewJob, RestoreTarget, RestoreTask, TableName, Target, Verb};
 use catalog::privilege::Access;
 use hlc::Timestamp;
 use plan::PreparedPlan;
@@ -109,7 +109,7 @@ impl Session {
                 };
                 self.check_alone(verb.tag())?;
                 let job = self.engine.jobs.job(*id).await?;
-                self.check_own_job(&job)?;
+                self.check_own_job(*id, &job)?;
                 self.engine.jobs.control(*id, verb).await?;
                 return Ok(Completion::Done(plan.tag.to_owned()));
             }
@@ -350,18 +350,19 @@ impl Session {
         Ok(lines.into_iter().map(row).collect())
     }
 
-    fn may_see_job(&self, job: &Job) -> bool {
+    /// One whose record cannot be read is a superuser's: whose it was is not known.
+    fn may_see_job(&self, job: &FoundJob) -> bool {
         let environment = self.environment();
         let roles = self.roles();
-        job.user == environment.user_id || roles.role_by_id(environment.user_id).is_some_and(|role| role.superuser)
+        job.as_ref().is_ok_and(|job| job.user == environment.user_id) || roles.role_by_id(environment.user_id).is_some_and(|role| role.superuser)
     }
 
     /// # Errors
     /// 42501 for a job of another.
-    fn check_own_job(&self, job: &Job) -> SqlResult<()> {
+    fn check_own_job(&self, id: u64, job: &FoundJob) -> SqlResult<()> {
         match self.may_see_job(job) {
             true => Ok(()),
-            false => Err(denied(format!("permission denied for job {}", job.id))
+            false => Err(denied(format!("permission denied for job {id}"))
                 .with_hint("Must be superuser or the user that began the job.")),
         }
     }
@@ -370,12 +371,20 @@ impl Session {
         let jobs = match id {
             Some(id) => {
                 let job = self.engine.jobs.job(id).await?;
-                self.check_own_job(&job)?;
+                self.check_own_job(id, &job)?;
                 vec![job]
             }
             None => self.engine.jobs.jobs().await?.into_iter().filter(|job| self.may_see_job(job)).collect(),
         };
-        let row = |job: Job| {
+        let row = |job: FoundJob| {
+            let job = match job {
+                Ok(job) => job,
+                Err(job) => {
+                    let mut row = vec![Datum::Null; 11];
+                    (row[0], row[4], row[9]) = (count(job.id), Datum::text("unreadable"), Datum::text(job.reason));
+                    return row;
+                }
+            };
             let fraction = job.fraction();
             vec![
                 count(job.id),
