@@ -215,6 +215,7 @@ async fn check(operator: &Operator) -> Result<(), String> {
             }
         }
     }
-    println!("{} ranges are the same on all their stores, {differ} differ, {skipped} were not checked", checked - differ - skipped);
+    let same = checked - differ - skipped;
+    println!("{same} ranges are the same on all their stores, {differ} differ, {skipped} were not checked");
     if differ > 0 { Err("replicas differ".to_owned()) } else { Ok(()) }
 }

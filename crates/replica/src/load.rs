@@ -37,6 +37,8 @@ pub enum Unsplittable {
     WideSpans,
     /// There is no other node that could take a half, and a transaction over two ranges costs more than one within one.
     OneNode,
+    /// The other nodes serve about as much.
+    Even,
 }
 
 impl Unsplittable {
@@ -47,6 +49,7 @@ impl Unsplittable {
             Self::OneKey => "the load is on one key",
             Self::WideSpans => "the load is on spans that a split would cut",
             Self::OneNode => "no other node could take a part of the load",
+            Self::Even => "the other nodes serve about as much",
         }
     }
 }

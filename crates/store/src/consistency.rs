@@ -5,10 +5,10 @@
 //! range's log, and the leaseholder compares.
 //!
 //! ```text
-//! leaseholder ──BeginCheck──▶ every replica's store      all answer, or there is no check
-//!      └─ command ComputeChecksum, in the log ──▶ each replica: a snapshot of its engine as it applies it
-//!                                                   └─ read slowly, aside, by a task of its own
-//! leaseholder ──Checksum?──▶ every store, until all are done ──▶ equal, or again; twice the same minority: it is fenced
+//! leaseholder ──BeginCheck──▶ every replica's store            all answer, or there is no check
+//!      └─ command ComputeChecksum, in the log ──▶ each replica: a snapshot of its engine as it applies it,
+//!                                                 read slowly by a task of its own
+//! leaseholder ──Checksum?──▶ every store, until all are done   equal, or again; twice the same minority: fenced
 //! ```
 //!
 //! **Invariants**
@@ -25,7 +25,10 @@
 use std::{
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Relaxed},
+        },
     },
     time::Duration,
 };
@@ -48,6 +51,8 @@ const CHECK_BOUND: Duration = Duration::from_secs(3600);
 /// Checks that a store takes part in at one time; more are refused.
 const PARTS_MAX: usize = 256;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a replica may take to apply the command.
+const APPLY_BOUND: Duration = Duration::from_secs(60);
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two questions whether a store is done: at first, and at most.
 const ASK_EVERY: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
@@ -169,7 +174,7 @@ async fn run(weak: Weak<Inner>) {
     };
     let mut due: FxHashMap<RangeId, Instant> = FxHashMap::default();
     let [least, most] = LOOK_EVERY;
-    let pause = (interval / 100).clamp(least, most);
+    let pause = if interval.is_zero() { most } else { (interval / 100).clamp(least, most) };
     loop {
         let _either = tokio::time::timeout(pause, wanted.notified()).await;
         loop {
@@ -183,7 +188,7 @@ async fn run(weak: Weak<Inner>) {
                 store.note_in_run(range_id, outcome);
                 continue;
             }
-            if interval.is_zero() || store.inner.draining.load(std::sync::atomic::Ordering::Acquire) {
+            if interval.is_zero() || store.inner.draining.load(Acquire) {
                 break;
             }
             let Some(range_id) = store.next_due(&mut due, interval) else { break };
@@ -193,7 +198,10 @@ async fn run(weak: Weak<Inner>) {
                     tracing::debug!(range = %range_id, reason, "the range was not checked");
                     interval / SOONER
                 }
-                CheckOutcome::Consistent | CheckOutcome::Alone | CheckOutcome::Undecided | CheckOutcome::Repaired { .. } => interval,
+                CheckOutcome::Consistent
+                | CheckOutcome::Alone
+                | CheckOutcome::Undecided
+                | CheckOutcome::Repaired { .. } => interval,
             };
             due.insert(range_id, Instant::now() + again);
         }
@@ -325,7 +333,8 @@ impl Store {
         check: u64,
     ) -> CheckOutcome {
         let mut kept = Vec::new();
-        let (own, others): (Vec<ReplicaDescriptor>, Vec<_>) = differing.iter().copied().partition(|it| it.store_id == self.inner.store_id);
+        let is_own = |it: &ReplicaDescriptor| it.store_id == self.inner.store_id;
+        let (own, others): (Vec<ReplicaDescriptor>, Vec<_>) = differing.iter().copied().partition(is_own);
         for other in others {
             let (range_id, replica_id) = (range.range_id, other.replica_id);
             let request = StoreRequest::FenceReplica { range_id, replica_id, check, agreed };
@@ -374,7 +383,8 @@ impl Store {
         let compared = compare(&digests, check);
         if !matches!(compared, Compared::Equal) {
             for (replica, Digest { sha256, counts, bytes }) in &digests {
-                let (sum, [versions, locks, records]) = (u32::from_be_bytes([sha256[0], sha256[1], sha256[2], sha256[3]]), *counts);
+                let [first, second, third, fourth, ..] = *sha256;
+                let (sum, [versions, locks, records]) = (u32::from_be_bytes([first, second, third, fourth]), *counts);
                 tracing::warn!(range = %range_id, %replica, sum, versions, locks, records, bytes, "the replicas differ");
             }
         }
@@ -383,7 +393,7 @@ impl Store {
 
     async fn digest_of(&self, range_id: RangeId, of: &ReplicaDescriptor, check: u64) -> Result<Digest, String> {
         let [mut pause, longest] = ASK_EVERY;
-        let (until, mut unheard) = (Instant::now() + CHECK_BOUND, 0);
+        let (began, until, mut unheard) = (Instant::now(), Instant::now() + CHECK_BOUND, 0);
         while Instant::now() < until && !self.is_stopping() {
             let answer = self.ask(of.node_id, &StoreRequest::Checksum { range_id, check }, ANSWER_TIMEOUT).await;
             let part = answer.map_err(|error| error.to_string());
@@ -391,6 +401,10 @@ impl Store {
                 Ok(Part::Done(digest)) => return Ok(digest),
                 Ok(Part::Failed(reason)) => return Err(format!("{}: {reason}", of.store_id)),
                 Ok(Part::Unknown) => return Err(format!("{} has forgotten the check", of.store_id)),
+                // It may have come past the command by a snapshot.
+                Ok(Part::Waits) if began.elapsed() > APPLY_BOUND => {
+                    return Err(format!("{} has not come to the check in time", of.store_id));
+                }
                 Ok(Part::Waits | Part::Computes) => unheard = 0,
                 Err(reason) if unheard >= 3 => return Err(format!("{}: {reason}", of.store_id)),
                 Err(_) => unheard += 1,
@@ -471,7 +485,7 @@ async fn compute(weak: Weak<Inner>, key: (RangeId, u64), mut digesting: Digestin
     let Ok(_permit) = computing.acquire_owned().await else { return };
     let piece = (rate / PIECES_PER_SECOND).max(1);
     loop {
-        if weak.upgrade().is_none_or(|inner| inner.stopping.load(std::sync::atomic::Ordering::Acquire)) {
+        if weak.upgrade().is_none_or(|inner| inner.stopping.load(Acquire)) {
             return;
         }
         let next = Instant::now() + Duration::from_secs(1) / PIECES_PER_SECOND as u32;

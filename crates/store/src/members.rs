@@ -31,6 +31,14 @@ impl Store {
         self.nodes().all().iter().any(|node| node.node_id != self.inner.node_id && self.is_heard(node))
     }
 
+    /// Whether this node serves clearly more than the mean of the live ones: only then is there something to give away.
+    pub(crate) fn serves_more_than_others(&self) -> bool {
+        let own: u64 = self.replicas().iter().filter(|replica| replica.is_leaseholder()).map(|replica| replica.rate()).sum();
+        let others = self.nodes().all().into_iter().filter(|node| node.node_id != self.inner.node_id && self.is_heard(node));
+        let (nodes, all) = others.fold((1, own), |(nodes, all), node| (nodes + 1, all + node.parts.batches_per_second));
+        own * nodes * 4 > all * 5
+    }
+
     /// Gives this store's replicas and leases to others from now on, over restarts too; or ends that.
     pub(crate) async fn leave(&self, leaving: bool) {
         self.inner.info.lock().leaving = leaving;

@@ -165,7 +165,7 @@ impl Store {
     }
 }
 
-/// Splits a range that has served much for a while, where another node could take a part of it.
+/// Splits a range that has served much for a while, where another node that serves less could take a part of it.
 pub(crate) async fn split_if_busy(store: &Store, replica: &std::sync::Arc<Replica>) -> Result<(), KvError> {
     let config = &store.inner.config;
     let range_id = replica.range_id();
@@ -173,6 +173,7 @@ pub(crate) async fn split_if_busy(store: &Store, replica: &std::sync::Arc<Replic
         SplitByLoad::Calm | SplitByLoad::Watched => None,
         SplitByLoad::Not(why) => Some(why),
         SplitByLoad::At(_) if !store.has_company() => Some(Unsplittable::OneNode),
+        SplitByLoad::At(_) if !store.serves_more_than_others() => Some(Unsplittable::Even),
         SplitByLoad::At(at) if at < keys::keyspace::table_data_start() => None,
         SplitByLoad::At(at) => {
             let work = store.work().begin(WorkKind::LoadSplit, range_id, None);

@@ -69,9 +69,11 @@ impl Look<'_> {
         let voters: Option<Vec<(ReplicaDescriptor, Voter)>> = self.store.health(self.range).map(|health| health.voters);
         let failed: Vec<StoreId> = self.failed.iter().map(|(store, _)| *store).collect();
         let engine = &self.store.inner.engine;
+        let picture = self.store.picture();
         let bytes = match aim {
-            Aim::Balance => engine.approximate_bytes(&self.range.span()).unwrap_or(0),
-            Aim::Repair | Aim::Lease => 0,
+            // Asked of the engine only where it may decide something.
+            Aim::Balance if picture.do_bytes_differ() => engine.approximate_bytes(&self.range.span()).unwrap_or(0),
+            Aim::Balance | Aim::Repair | Aim::Lease => 0,
         };
         let state = RangeState {
             range: self.range,
@@ -83,7 +85,6 @@ impl Look<'_> {
             failed: &failed,
             is_surplus_settled: self.is_surplus_settled,
         };
-        let picture = self.store.picture();
         match aim {
             Aim::Repair => picture.repair(&state),
             Aim::Balance => picture.balance(&state),

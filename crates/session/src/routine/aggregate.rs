@@ -43,6 +43,7 @@ impl Session {
             formatting: &formatting,
             host: &host,
             catalog: &*environment.view,
+            memory: None,
         };
         let mut state = match &plain.initial {
             Some(text) => parse_text(&steps.state, text, &formatting)?,

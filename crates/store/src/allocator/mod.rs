@@ -149,6 +149,13 @@ impl Picture {
         self.store(id).map_or(&NOWHERE, |store| &store.locality)
     }
 
+    /// Whether some store has so many more bytes than others that ranges may move for it.
+    pub fn do_bytes_differ(&self) -> bool {
+        let live = || self.stores.iter().filter(|store| store.takes_replicas()).map(|store| store.bytes);
+        let (least, most) = (live().min().unwrap_or(0), live().max().unwrap_or(0));
+        most - least > BYTES_MIN
+    }
+
     /// Stores that a replica of the range may be added on.
     fn spare<'a>(&'a self, state: &'a RangeState<'_>) -> impl Iterator<Item = &'a StoreState> {
         self.stores.iter().filter(|store| {
