@@ -85,6 +85,77 @@ async fn a_query_whose_client_is_gone_ends() {
     node.stop().await;
 }
 
+/// FETCH, MOVE and CLOSE know portals by their names, and go on where Execute has left them.
+#[tokio::test(flavor = "multi_thread")]
+async fn portals_are_cursors() {
+    let (_dir, node) = node().await;
+    let mut raw = Raw::connect(&node).await;
+    let ten = || [parse("", "SELECT g FROM generate_series(1, 10) g", &[]), bind("p", "", &[], 0)].concat();
+    raw.ask(&[query("BEGIN")]).await;
+    raw.ask(&[ten(), sync()]).await;
+    let answer = raw.ask(&[query("FETCH 2 p")]).await;
+    assert_eq!((texts(&answer).join(" "), tags(&answer)), ("1 2".to_owned(), vec!["FETCH 2".to_owned()]));
+    assert_eq!(tags(&raw.ask(&[query("MOVE 1 FROM p")]).await), ["MOVE 1"]);
+    let answer = raw.ask(&[execute("p", 2), sync()]).await;
+    assert_eq!((texts(&answer).join(" ").as_str(), kinds(&answer).as_str()), ("4 5", "DDsZ"));
+    assert_eq!(texts(&raw.ask(&[query("FETCH RELATIVE 1 p")]).await), ["6"]);
+    assert_eq!(texts(&raw.ask(&[query("FETCH ABSOLUTE 8 p")]).await), ["8"]);
+    let answer = raw.ask(&[query("SELECT concat_ws('|', name, is_holdable, is_scrollable) FROM pg_cursors")]).await;
+    assert_eq!(texts(&answer), ["p|f|f"]);
+    let answer = raw.ask(&[execute("p", 0), sync()]).await;
+    assert_eq!((texts(&answer).join(" "), tags(&answer)), ("9 10".to_owned(), vec!["SELECT 2".to_owned()]));
+    assert_eq!(tags(&raw.ask(&[query("FETCH p")]).await), ["FETCH 0"]);
+    assert_eq!(code(&raw.ask(&[query("FETCH PRIOR FROM p")]).await), "55000");
+    raw.ask(&[query("ROLLBACK")]).await;
+
+    // MOVE that is itself prepared, as drivers send it, behind an Execute of some rows.
+    raw.ask(&[query("BEGIN")]).await;
+    raw.ask(&[ten(), execute("p", 3), sync()]).await;
+    let moved = [parse("", "MOVE FORWARD 2 \"p\"", &[]), bind("", "", &[], 0), execute("", 0), sync()];
+    assert_eq!(tags(&raw.ask(&moved).await), ["MOVE 2"]);
+    assert_eq!(texts(&raw.ask(&[query("FETCH NEXT p")]).await), ["6"]);
+    assert_eq!(texts(&raw.ask(&[query("FETCH ALL p")]).await), ["7", "8", "9", "10"]);
+    raw.ask(&[query("CLOSE p")]).await;
+    assert_eq!(code(&raw.ask(&[execute("p", 0), sync()]).await), "34000");
+    raw.ask(&[query("ROLLBACK")]).await;
+
+    // What has written gives the rows that are left of its answer.
+    raw.ask(&[query("CREATE TABLE w (a int)")]).await;
+    raw.ask(&[query("BEGIN")]).await;
+    let write = |name: &str, text: &str| [parse("", text, &[]), bind(name, "", &[], 0)].concat();
+    raw.ask(&[write("p", "INSERT INTO w VALUES (1), (2), (3) RETURNING a"), execute("p", 1), sync()]).await;
+    assert_eq!(texts(&raw.ask(&[query("FETCH 1 p")]).await), ["2"]);
+    assert_eq!(texts(&raw.ask(&[query("FETCH ALL p")]).await), ["3"]);
+    raw.ask(&[write("q", "INSERT INTO w VALUES (5)"), execute("q", 0), sync()]).await;
+    assert_eq!(code(&raw.ask(&[query("FETCH q")]).await), "55000");
+    raw.ask(&[query("ROLLBACK")]).await;
+    node.stop().await;
+}
+
+/// The schema of the table that an error is about.
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_of_constraints_name_their_schema() {
+    let (_dir, node) = node().await;
+    let mut raw = Raw::connect(&node).await;
+    let tables = "CREATE SCHEMA s; CREATE TABLE s.t (a int PRIMARY KEY, b int NOT NULL, c int CHECK (c > 0));
+        CREATE TABLE public.u (a int REFERENCES s.t); INSERT INTO s.t VALUES (1, 1, 1); INSERT INTO u VALUES (1)";
+    raw.ask(&[query(tables)]).await;
+    for (statement, state, schema, table) in [
+        ("INSERT INTO s.t VALUES (1, 1, 1)", "23505", "s", "t"),
+        ("INSERT INTO s.t VALUES (2, NULL, 1)", "23502", "s", "t"),
+        ("INSERT INTO s.t VALUES (2, 1, 0)", "23514", "s", "t"),
+        ("INSERT INTO u VALUES (7)", "23503", "public", "u"),
+        ("DELETE FROM s.t", "23503", "public", "u"),
+    ] {
+        let answer = raw.ask(&[query(statement)]).await;
+        assert_eq!(code(&answer), state, "{statement}");
+        let error = answer.iter().find(|message| message.kind == b'E').unwrap();
+        let named = (error.field(b's'), error.field(b't'));
+        assert_eq!(named, (Some(schema.to_owned()), Some(table.to_owned())), "{statement}");
+    }
+    node.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn portals_are_read_in_pieces() {
     let (_dir, node) = node().await;

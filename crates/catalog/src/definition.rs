@@ -158,6 +158,10 @@ pub fn index(view: &CatalogView, table: &Table, index: &Index, style: Style) -> 
         if index.details.inverted.get(place) == Some(&KeyClass::JsonbPath) {
             shown.push_str(" jsonb_path_ops");
         }
+        if let Some(name) = index.string_class(place).name() {
+            shown.push(' ');
+            shown.push_str(name);
+        }
         shown.push_str(match (key.direction, key.nulls) {
             (Direction::Asc, NullsOrder::Last) => "",
             (Direction::Asc, NullsOrder::First) => " NULLS FIRST",

@@ -12,6 +12,7 @@
 //!
 //! The bytes are fields with tags ([`crate::tagged`]) behind those of the table.
 
+use types::SqlType;
 use types::inverted::KeyClass;
 
 use crate::descriptor::{Index, Table};
@@ -57,6 +58,79 @@ pub enum IndexRule {
     Exclude { method: IndexMethod, overlaps: Option<u32> },
 }
 
+/// The operator class of a column of strings. All of them order by bytes here: the class is kept to be shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StringClass {
+    /// The type's default.
+    #[default]
+    Default,
+    Varchar,
+    TextPattern,
+    VarcharPattern,
+    BpcharPattern,
+}
+
+impl StringClass {
+    const NAMED: [Self; 4] = [Self::Varchar, Self::TextPattern, Self::VarcharPattern, Self::BpcharPattern];
+
+    /// None for the default, which is not shown.
+    #[must_use]
+    pub const fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Default => None,
+            Self::Varchar => Some("varchar_ops"),
+            Self::TextPattern => Some("text_pattern_ops"),
+            Self::VarcharPattern => Some("varchar_pattern_ops"),
+            Self::BpcharPattern => Some("bpchar_pattern_ops"),
+        }
+    }
+
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::NAMED.into_iter().find(|class| class.name() == Some(name))
+    }
+
+    /// As `pg_opclass` has it; 0 for the default.
+    #[must_use]
+    pub const fn oid(self) -> u32 {
+        match self {
+            Self::Default => 0,
+            Self::Varchar => 10_044,
+            Self::TextPattern => 4_217,
+            Self::VarcharPattern => 4_218,
+            Self::BpcharPattern => 4_219,
+        }
+    }
+
+    /// Whether it orders values of a type.
+    #[must_use]
+    pub fn accepts(self, ty: SqlType) -> bool {
+        let ty = ty.base();
+        let is_text = matches!(ty, SqlType::Text | SqlType::Varchar(_));
+        match self {
+            Self::Default => true,
+            Self::Varchar | Self::TextPattern | Self::VarcharPattern => is_text,
+            Self::BpcharPattern => is_text || ty.oid() == BPCHAR_OID,
+        }
+    }
+
+    const fn number(self) -> u8 {
+        match self {
+            Self::Default => 0,
+            Self::Varchar => 1,
+            Self::TextPattern => 2,
+            Self::VarcharPattern => 3,
+            Self::BpcharPattern => 4,
+        }
+    }
+
+    fn from_number(number: u8) -> Option<Self> {
+        [Self::Default].into_iter().chain(Self::NAMED).find(|class| class.number() == number)
+    }
+}
+
+const BPCHAR_OID: u32 = 1042;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IndexDetails {
     /// Of an inverted index: how each of its columns gives keys.
@@ -64,6 +138,8 @@ pub struct IndexDetails {
     pub rule: Option<IndexRule>,
     pub deferrable: bool,
     pub initially_deferred: bool,
+    /// By the places of the columns; empty where all are the defaults.
+    pub string_classes: Vec<StringClass>,
 }
 
 const fn class_number(class: KeyClass) -> u8 {
@@ -108,6 +184,9 @@ impl IndexDetails {
             writer.number(12, method.oid().into(), 0);
             writer.number(14, overlaps.map_or(0, |place| u64::from(place) + 1), 0);
         }
+        if !self.string_classes.is_empty() {
+            writer.bytes(16, &self.string_classes.iter().map(|class| class.number()).collect::<Vec<u8>>());
+        }
         writer.finish()
     }
 
@@ -132,8 +211,11 @@ impl IndexDetails {
             }),
             _ => return Err(Malformed::Bad(6)),
         };
+        let classes = reader.bytes(16)?.unwrap_or_default().iter();
+        let string_classes = classes.map(|number| StringClass::from_number(*number));
+        let string_classes = string_classes.collect::<Option<_>>().ok_or(Malformed::Bad(16))?;
         reader.finish()?;
-        Ok((id, Self { inverted, rule, deferrable, initially_deferred }))
+        Ok((id, Self { inverted, rule, deferrable, initially_deferred, string_classes }))
     }
 }
 
@@ -141,6 +223,12 @@ impl Index {
     #[must_use]
     pub fn is_inverted(&self) -> bool {
         !self.details.inverted.is_empty()
+    }
+
+    /// Of the column at this place of the key.
+    #[must_use]
+    pub fn string_class(&self, place: usize) -> StringClass {
+        self.details.string_classes.get(place).copied().unwrap_or_default()
     }
 
     #[must_use]
@@ -206,6 +294,10 @@ mod tests {
             (
                 IndexDetails { rule: Some(IndexRule::PrimaryKey), deferrable: true, initially_deferred: true, ..IndexDetails::default() },
                 "0201070601020801010a0101",
+            ),
+            (
+                IndexDetails { string_classes: vec![StringClass::Default, StringClass::VarcharPattern], ..IndexDetails::default() },
+                "02010710020003",
             ),
             (IndexDetails { rule: Some(exclude), ..IndexDetails::default() }, "0201070601030c03f1030f0e0101"),
         ];

@@ -52,7 +52,7 @@ pub use descriptor::{
     Attribute, Check, Column, ColumnDefault, Commented, Composite, Database, Descriptor, Domain, DomainCheck, ForeignKey, Index,
     IndexColumn, IndexConstraint, Label, OnCommit, RangeOf, ReferentialAction, Role, Schema, Sequence, Table, Type, TypeKind, View,
 };
-pub use index_details::{IndexDetails, IndexMethod, IndexRule};
+pub use index_details::{IndexDetails, IndexMethod, IndexRule, StringClass};
 pub use literals::LiteralSettings;
 pub use partition::{
     KeyPart, KeySet, Partition, PartitionBound, PartitionKey, PartitionStrategy, Partitioned, Partitioning, RangeDatum,

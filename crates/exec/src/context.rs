@@ -283,6 +283,15 @@ impl<'a> ExecContext<'a> {
         self.catalog.access(self.database).reads(self.user, table.id, &ids)
     }
 
+    /// An error with the table that it is about, and that one's schema.
+    pub(crate) fn about(&self, table: &Table, error: SqlError) -> SqlError {
+        let error = error.with_table(table.name.clone());
+        match self.catalog.schema_by_id(table.schema) {
+            Some(schema) => error.with_schema(&*schema.name),
+            None => error,
+        }
+    }
+
     /// Reserves or reads a sequence's value.
     pub async fn sequence(&mut self, op: SequenceOp, args: &[Datum]) -> SqlResult<Datum> {
         match op {

@@ -243,7 +243,7 @@ async fn settle_present(present: VecDeque<Present>, ctx: &mut ExecContext<'_>) -
         if let Some((item, to)) = missing(items, ctx).await?.first() {
             let constraint = &item.from.foreign_keys[item.key];
             let sees = ctx.reads(&item.from, &constraint.columns);
-            return Err(not_present(&item.from, constraint, to, &item.values, sees));
+            return Err(ctx.about(&item.from, not_present(&item.from, constraint, to, &item.values, sees)));
         }
     }
     Ok(())
@@ -294,7 +294,7 @@ async fn settle_late(items: &[Present], ctx: &mut ExecContext<'_>) -> SqlResult<
         if !ask_of_referring(Question::IsReferring, item, &to, ctx).await?.is_empty() {
             let constraint = &item.from.foreign_keys[item.key];
             let sees = ctx.reads(&item.from, &constraint.columns);
-            return Err(not_present(&item.from, constraint, &to, &item.values, sees));
+            return Err(ctx.about(&item.from, not_present(&item.from, constraint, &to, &item.values, sees)));
         }
     }
     Ok(())
@@ -432,7 +432,7 @@ async fn forbid_referring(
         may_be_there && !ask(Question::IsReferenced, constraint, from, to, &types, values, ctx).await?.is_empty();
     if !is_there && !ask(Question::IsReferring, constraint, from, to, &types, values, ctx).await?.is_empty() {
         let sees = ctx.reads(to, &constraint.referenced_columns);
-        return Err(still_referenced(from, constraint, to, values, sees));
+        return Err(ctx.about(from, still_referenced(from, constraint, to, values, sees)));
     }
     Ok(())
 }

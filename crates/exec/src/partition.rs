@@ -324,7 +324,7 @@ fn moves_away(between: &str, root: &str) -> SqlError {
 
 fn no_partition(node: &RouteNode, values: &[Datum], ctx: &ExecContext<'_>) -> SqlError {
     let message = format!("no partition of relation \"{}\" found for row", node.table.name);
-    let error = SqlError::new(SqlState::CheckViolation, message).with_table(node.table.name.clone());
+    let error = ctx.about(&node.table, SqlError::new(SqlState::CheckViolation, message));
     let Some(of) = node.table.partitioned() else { return error };
     let columns: Vec<keys::ColumnId> = of.key_columns().collect();
     let is_readable = match of.has_expressions() {

@@ -114,7 +114,7 @@ impl TableWriter {
     /// 23514 for a row that does not belong to a partition.
     pub(crate) fn outside(&self, row: &[Datum], ctx: &ExecContext<'_>) -> SqlError {
         let message = format!("new row for relation \"{}\" violates partition constraint", self.table.name);
-        self.with_row(row, ctx, SqlError::new(SqlState::CheckViolation, message)).with_table(self.table.name.clone())
+        ctx.about(&self.table, self.with_row(row, ctx, SqlError::new(SqlState::CheckViolation, message)))
     }
 
     #[must_use]
@@ -127,24 +127,20 @@ impl TableWriter {
         self.compute_generated(row, ctx)?;
         for (column, datum) in self.table.columns.iter().zip(row.iter()) {
             if datum.is_null() && !column.nullable {
-                return Err(self.with_row(row, ctx, SqlError::new(
-                    SqlState::NotNullViolation,
-                    format!(
-                        "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
-                        column.name, self.table.name
-                    ),
-                ))
-                .with_table(self.table.name.clone())
-                .with_column(column.name.clone()));
+                let message = format!(
+                    "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
+                    column.name, self.table.name
+                );
+                let error = self.with_row(row, ctx, SqlError::new(SqlState::NotNullViolation, message));
+                return Err(ctx.about(&self.table, error).with_column(column.name.clone()));
             }
         }
         let scope = ctx.scope();
         for (name, check) in &self.rules.checks {
             if eval_row(check, row, &scope)?.as_bool() == Some(false) {
                 let message = format!("new row for relation \"{}\" violates check constraint \"{name}\"", self.table.name);
-                return Err(self.with_row(row, ctx, SqlError::new(SqlState::CheckViolation, message))
-                .with_table(self.table.name.clone())
-                .with_constraint(name.clone()));
+                let error = self.with_row(row, ctx, SqlError::new(SqlState::CheckViolation, message));
+                return Err(ctx.about(&self.table, error).with_constraint(name.clone()));
             }
         }
         if let Some(check) = self.rules.partition.as_ref().filter(|_| self.routed.is_none())
@@ -344,7 +340,7 @@ impl TableWriter {
     /// As [`Self::violation`], without values that the user may not read.
     pub(crate) fn refused(&self, index: usize, row: &[Datum], ctx: &ExecContext<'_>) -> SqlError {
         let columns: Vec<keys::ColumnId> = self.table.indexes[index].columns.iter().map(|key| key.column).collect();
-        let error = self.violation(index, row);
+        let error = ctx.about(&self.table, self.violation(index, row));
         if ctx.reads(&self.table, &columns) { error } else { error.without_detail() }
     }
 

@@ -444,9 +444,7 @@ fn broken(owed: &OwedRow, other: &Key, ctx: &ExecContext<'_>) -> SqlError {
         return TableWriter::new(table, &Arc::default()).refused(owed.index, &owed.row, ctx);
     }
     let message = format!("conflicting key value violates exclusion constraint \"{}\"", index.name);
-    let error = SqlError::new(SqlState::ExclusionViolation, message)
-        .with_table(table.name.clone())
-        .with_constraint(index.name.clone());
+    let error = ctx.about(table, SqlError::new(SqlState::ExclusionViolation, message)).with_constraint(index.name.clone());
     let columns: Vec<keys::ColumnId> = index.columns.iter().map(|key| key.column).collect();
     match entry_columns(owed, other) {
         Ok(there) if ctx.reads(table, &columns) => {

@@ -164,6 +164,11 @@ impl IndexSpec {
                 column.class = (*class == KeyClass::JsonbPath).then(|| "jsonb_path_ops".to_owned());
             }
         }
+        for (column, place) in self.columns.iter_mut().zip(index.declared_order()) {
+            if let Some(name) = index.string_class(place).name() {
+                column.class = Some(name.to_owned());
+            }
+        }
         self.deferrable = index.details.deferrable;
         self.initially_deferred = index.details.initially_deferred;
         match index.details.rule {

@@ -85,6 +85,12 @@ impl Kept {
         Ok(())
     }
 
+    /// So many rows more were passed before any was kept.
+    fn shift(&mut self, passed: u64) {
+        self.first += passed;
+        self.before.iter_mut().for_each(|before| *before += passed);
+    }
+
     fn bytes(&self) -> usize {
         self.batches.iter().map(Batch::memory_bytes).sum()
     }
@@ -127,6 +133,15 @@ impl Cursor {
         }
         let pulled = kept.rows();
         Ok(Self { running: None, position: 0, pulled, kept: Some(kept), scroll, hold: false, is_binary: false })
+    }
+
+    /// Of rows of which so many were given before it was a cursor.
+    pub fn start_behind(&mut self, given: u64) {
+        self.position = given;
+        self.pulled += given;
+        if let Some(kept) = &mut self.kept {
+            kept.shift(given);
+        }
     }
 
     /// Whether it may move backward: unless NO SCROLL was given. Without SCROLL only while its rows are few.
@@ -312,8 +327,9 @@ impl Session {
         self.keep_held_in_place(Some(name));
         // Taken out, for its rows are read through the session.
         let Some(mut portal) = self.portals.remove(name) else { return Err(no_cursor(name).into()) };
-        let completion = match portal.cursor() {
-            Err(error) => Err(error.into()),
+        let plan = portal.prepared.plan.clone();
+        let completion = match self.cursor_of(&mut portal, name).await {
+            Err(failure) => Err(failure),
             Ok(cursor) if move_only => {
                 cursor.go(direction, self, &mut Nowhere).await.map(|rows| format!("MOVE {rows}"))
             }
@@ -322,9 +338,9 @@ impl Session {
                     if cursor.is_binary {
                         sink.binary();
                     }
-                    sink.columns(&portal.prepared.plan.columns);
+                    sink.columns(&plan.columns);
                 }
-                portal.cursor()?.go(direction, self, sink).await.map(|rows| format!("FETCH {rows}"))
+                cursor.go(direction, self, sink).await.map(|rows| format!("FETCH {rows}"))
             }
         };
         self.portals.insert(name, portal);
@@ -346,7 +362,7 @@ impl Session {
     pub(crate) async fn hold_cursors(&mut self) -> Result<(), Failure> {
         for name in self.portals.to_hold() {
             let Some(mut portal) = self.portals.remove(&name) else { continue };
-            if let Ok(cursor) = portal.cursor() {
+            if let Some(cursor) = portal.cursor() {
                 cursor.materialize(self).await?;
             }
             self.portals.insert(&name, portal);

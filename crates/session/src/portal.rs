@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use exec::{ExecContext, MemoryBudget, NodeMemory, NodeReservation};
-use plan::{PreparedPlan, StatementKind, statement::FetchDirection};
+use plan::{PreparedPlan, StatementKind, statement::{FetchDirection, Scroll}};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use types::{Batch, Datum, Formatting, SqlError, SqlResult, SqlState};
@@ -39,6 +39,8 @@ pub struct Portal {
     born: u64,
     /// It has outlived its transaction.
     is_held: bool,
+    /// How many rows Execute has given.
+    given: u64,
     /// What its parameters take of the node's memory.
     _memory: Option<NodeReservation>,
 }
@@ -48,7 +50,7 @@ const UNCOUNTED_PARAMS: usize = 64 << 10;
 
 impl Portal {
     fn new(prepared: Prepared, params: Vec<Datum>, formats: Formats, state: State) -> Self {
-        Self { prepared, params, formats, state, born: 0, is_held: false, _memory: None }
+        Self { prepared, params, formats, state, born: 0, is_held: false, given: 0, _memory: None }
     }
 
     pub(crate) fn for_cursor(
@@ -62,15 +64,11 @@ impl Portal {
         Self::new(prepared, Vec::new(), Formats::new(), State::Cursor(Box::new(cursor)))
     }
 
-    /// # Errors
-    /// 55000 for a portal that is none.
-    pub(crate) fn cursor(&mut self) -> SqlResult<&mut Cursor> {
+    /// The cursor that it is; none if it was made by Bind.
+    pub(crate) fn cursor(&mut self) -> Option<&mut Cursor> {
         match &mut self.state {
-            State::Cursor(cursor) => Ok(cursor),
-            _ => Err(SqlError::new(
-                SqlState::ObjectNotInPrerequisiteState,
-                "a portal of the protocol is not fetched from",
-            )),
+            State::Cursor(cursor) => Some(cursor),
+            State::Bound | State::Running(_) | State::Kept { .. } | State::Done => None,
         }
     }
 }
@@ -386,6 +384,9 @@ impl Session {
                 if let (Ok(pulled), Some(statement)) = (&outcome, &portal.prepared.statement) {
                     self.count_more_rows(statement, pulled.rows);
                 }
+                if let Ok(pulled) = &outcome {
+                    portal.given += pulled.rows;
+                }
                 match outcome {
                     Ok(pulled) if pulled.is_done => {
                         portal.state = State::Done;
@@ -397,6 +398,7 @@ impl Session {
             }
             State::Kept { batches } => {
                 let (rows, is_done) = give(batches, limit, sink, &self.formatting()).await?;
+                portal.given += rows as u64;
                 if !is_done {
                     return Ok(Completion::Suspended);
                 }
@@ -423,13 +425,7 @@ impl Session {
                 StatementKind::Query { .. } if yields_rows(&portal.prepared.plan) => {
                     Ok(Completion::Done(tag_of(portal.prepared.plan.tag, 0)))
                 }
-                _ => {
-                    let error = SqlError::new(
-                        SqlState::ObjectNotInPrerequisiteState,
-                        format!("portal \"{name}\" cannot be run"),
-                    );
-                    Err(self.fail(error).await)
-                }
+                _ => Err(self.fail(cannot_be_run(name)).await),
             },
         }
     }
@@ -462,15 +458,51 @@ impl Session {
             let completion = self.run_with(&run, sink).await?;
             if let Some(running) = self.suspended.take() {
                 portal.state = State::Running(running);
+                portal.given = limit as u64;
             }
             return Ok(completion);
         }
         let mut keep = Keep { client: sink, batches: Vec::new() };
         let completion = self.run_with(&run, &mut keep).await?;
         let mut batches = VecDeque::from(keep.batches);
-        let (_, is_done) = give(&mut batches, limit, sink, &self.formatting()).await?;
+        let (rows, is_done) = give(&mut batches, limit, sink, &self.formatting()).await?;
+        portal.given = rows as u64;
         portal.state = State::Kept { batches };
         Ok(if is_done { completion } else { Completion::Suspended })
+    }
+
+    /// The cursor that FETCH and MOVE go about in. A portal that Bind has made becomes one, which goes forward only, from where
+    /// Execute has left it.
+    pub(crate) async fn cursor_of<'a>(&mut self, portal: &'a mut Portal, name: &str) -> Result<&'a mut Cursor, Failure> {
+        if portal.cursor().is_none() {
+            // Who starts over would find the portal as Bind has left it, or not at all.
+            self.forbid_replay();
+            let is_query = matches!(portal.prepared.plan.kind, StatementKind::Query { writes: false, .. });
+            let mut cursor = match std::mem::replace(&mut portal.state, State::Done) {
+                State::Bound if is_query => {
+                    let params = std::mem::take(&mut portal.params);
+                    let running = self.open_running(&portal.prepared.plan.clone(), &params).await?;
+                    Cursor::new(running, Scroll::No, false, &self.engine.memory)
+                }
+                State::Bound => {
+                    portal.state = State::Bound;
+                    let error = if yields_rows(&portal.prepared.plan) {
+                        SqlError::not_supported("FETCH from a portal that writes and was not executed is not supported")
+                    } else {
+                        cannot_be_run(name)
+                    };
+                    return Err(error.into());
+                }
+                State::Running(running) => Cursor::new(running, Scroll::No, false, &self.engine.memory),
+                State::Kept { batches } => Cursor::of_rows(batches.into(), Scroll::No, &self.engine.memory)?,
+                State::Done if yields_rows(&portal.prepared.plan) => Cursor::of_rows(Vec::new(), Scroll::No, &self.engine.memory)?,
+                State::Done => return Err(cannot_be_run(name).into()),
+                State::Cursor(cursor) => *cursor,
+            };
+            cursor.start_behind(portal.given);
+            portal.state = State::Cursor(Box::new(cursor));
+        }
+        portal.cursor().ok_or_else(|| SqlError::internal("a portal did not become a cursor").into())
     }
 
     /// Reads on in a query.
@@ -497,6 +529,10 @@ impl Session {
         running.params = params;
         outcome
     }
+}
+
+fn cannot_be_run(name: &str) -> SqlError {
+    SqlError::new(SqlState::ObjectNotInPrerequisiteState, format!("portal \"{name}\" cannot be run"))
 }
 
 /// The tag of an Execute that has given so many rows of what ran before.

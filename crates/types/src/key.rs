@@ -25,6 +25,7 @@ use crate::{
     composite_type::CompositeType,
     datetime::calendar::MICROS_PER_SECOND,
     datum::{Datum, Interval, TimeTz},
+    json_key::{put_json, take_json},
     network::Inet,
     numeric::Numeric,
     range::{Bound, Range},
@@ -56,7 +57,7 @@ impl SqlType {
     #[must_use]
     pub fn key_is_composite(&self) -> bool {
         match self {
-            Self::Numeric(_) | Self::Float4 | Self::Float8 | Self::Char(_) | Self::Interval | Self::TimeTz(_) => true,
+            Self::Numeric(_) | Self::Float4 | Self::Float8 | Self::Char(_) | Self::Interval | Self::TimeTz(_) | Self::Jsonb => true,
             Self::Range(of) | Self::MultiRange(of) => of.subtype().key_is_composite(),
             Self::Array(element) => element.get().key_is_composite(),
             Self::Domain(ty) => ty.over().key_is_composite(),
@@ -69,7 +70,7 @@ impl SqlType {
     #[must_use]
     pub fn key_encodable(&self) -> bool {
         match self {
-            Self::Json | Self::Jsonb | Self::TsVector | Self::TsQuery | Self::JsonPath | Self::Record(_) | Self::PgNodeTree | Self::Unknown => false,
+            Self::Json | Self::TsVector | Self::TsQuery | Self::JsonPath | Self::Record(_) | Self::PgNodeTree | Self::Unknown => false,
             geometric if geometric.is_geometric() => false,
             Self::Array(element) => element.get().key_encodable(),
             Self::Range(of) | Self::MultiRange(of) => of.subtype().key_encodable(),
@@ -143,6 +144,7 @@ fn put_value(out: &mut Vec<u8>, ty: &SqlType, datum: &Datum) {
         }
         Datum::Array(array) => put_array(out, ty, array),
         Datum::Record(fields) => put_record(out, ty, fields),
+        Datum::Jsonb(value) => put_json(out, value),
         Datum::Range(range) => put_range(out, &range_subtype(ty), range),
         Datum::MultiRange(ranges) => {
             let subtype = range_subtype(ty);
@@ -263,7 +265,7 @@ const NAN: u8 = 6;
 
 /// A class, then for ordinary numbers the weight of the first group of four digits and the groups, each plus one,
 /// ended by zero. All of it inverted below zero.
-fn put_numeric(out: &mut Vec<u8>, value: &Numeric) {
+pub(crate) fn put_numeric(out: &mut Vec<u8>, value: &Numeric) {
     let mut wire = Vec::with_capacity(32);
     value.write_binary(&mut wire);
     let field = |i: usize| u16::from_be_bytes([wire[2 * i], wire[2 * i + 1]]);
@@ -390,6 +392,7 @@ fn take_value(input: &mut &[u8], ty: &SqlType) -> Result<Datum, DecodeError> {
         }
         SqlType::Array(_) | SqlType::Int2Vector | SqlType::OidVector => take_array(input, ty)?,
         SqlType::Composite(of) => take_record(input, *of)?,
+        SqlType::Jsonb => Datum::Jsonb(take_json(input)?.into()),
         SqlType::Range(of) => Datum::range(take_range(input, &of.subtype())?),
         SqlType::MultiRange(of) => {
             let mut ranges = Vec::new();
@@ -438,7 +441,7 @@ fn take_array(input: &mut &[u8], ty: &SqlType) -> Result<Datum, DecodeError> {
     Ok(Datum::Array(Arc::new(array)))
 }
 
-fn take_numeric(input: &mut &[u8]) -> Result<Numeric, DecodeError> {
+pub(crate) fn take_numeric(input: &mut &[u8]) -> Result<Numeric, DecodeError> {
     let class = take_u8(input)?;
     let flipped = match class {
         NEG_INFINITY => return Ok(Numeric::NEG_INFINITY),

@@ -46,6 +46,7 @@ pub mod identifier;
 pub mod inverted;
 pub mod json;
 mod json_assign;
+mod json_key;
 pub mod jsonpath;
 pub mod key;
 pub mod money;

@@ -417,7 +417,7 @@ const fn class(oid: u32, name: &'static str, family: u32, family_name: &'static 
 }
 
 /// The default classes of the types there are.
-static OPERATOR_CLASSES: [OperatorClass; 40] = [
+static OPERATOR_CLASSES: [OperatorClass; 41] = [
     class(10_003, "bool_ops", 424, "bool_ops", 16),
     class(10_006, "bytea_ops", 428, "bytea_ops", 17),
     class(10_007, "char_ops", 429, "char_ops", 18),
@@ -458,6 +458,7 @@ static OPERATOR_CLASSES: [OperatorClass; 40] = [
     class(10_044, "varchar_ops", 1994, "text_ops", 25),
     class(4217, "text_pattern_ops", 2095, "text_pattern_ops", 25),
     class(4218, "varchar_pattern_ops", 2095, "text_pattern_ops", 25),
+    class(4219, "bpchar_pattern_ops", 2097, "bpchar_pattern_ops", 1042),
 ];
 
 /// Of inverted indexes: also the type of their keys, and whether it is its type's default.
@@ -479,6 +480,7 @@ pub(super) fn index_class(index: &Index, place: usize, ty: SqlType) -> u32 {
     };
     match gin {
         Some(at) => GIN_CLASSES[at].0.oid,
+        None if index.string_class(place).oid() != 0 => index.string_class(place).oid(),
         None => operator_class(ty).map_or(0, |class| class.oid),
     }
 }

@@ -32,7 +32,7 @@ use std::sync::Arc;
 pub use authorize::{authorize, changes_privileges};
 use builtins::EvalContext;
 use catalog::privilege::ObjectKind;
-use catalog::{IndexDetails, IndexMethod, IndexRule};
+use catalog::{IndexDetails, IndexMethod, IndexRule, StringClass};
 use catalog::{
     CatalogChange, CatalogSnapshot, CatalogStore, Column, ColumnDefault, Commented, Descriptor, Index, IndexColumn, IndexConstraint,
     NameOwner, Relation, Schema, Sequence, Table,
@@ -387,7 +387,10 @@ fn computed_column<'t>(table: &'t Table, text: &str) -> Option<&'t Column> {
     })
 }
 
-fn index_columns(table: &Table, spec: &IndexSpec) -> SqlResult<Vec<(IndexColumn, Option<KeyClass>)>> {
+/// A column of an index, how it gives keys to an inverted one, and the class that orders its strings.
+type FoundColumn = (IndexColumn, Option<KeyClass>, StringClass);
+
+fn index_columns(table: &Table, spec: &IndexSpec) -> SqlResult<Vec<FoundColumn>> {
     spec.columns
         .iter()
         .map(|wanted| {
@@ -412,9 +415,22 @@ fn index_columns(table: &Table, spec: &IndexSpec) -> SqlResult<Vec<(IndexColumn,
             let direction = if wanted.descending { Direction::Desc } else { Direction::Asc };
             let nulls_first = wanted.nulls_first.unwrap_or(wanted.descending);
             let nulls = if nulls_first { NullsOrder::First } else { NullsOrder::Last };
-            Ok((IndexColumn { column: column.id, direction, nulls }, class))
+            let named = wanted.class.as_deref().filter(|_| class.is_none()).and_then(StringClass::from_name).unwrap_or_default();
+            check_string_class(named, column.ty)?;
+            Ok((IndexColumn { column: column.id, direction, nulls }, class, named))
         })
         .collect()
+}
+
+/// # Errors
+/// 42804 for strings of another type, and what is no string.
+fn check_string_class(class: StringClass, ty: SqlType) -> SqlResult<()> {
+    if class.accepts(ty) {
+        return Ok(());
+    }
+    let (name, ty) = (class.name().unwrap_or_default(), ty.without_typmod());
+    let message = format!("operator class \"{name}\" does not accept data type {ty}");
+    Err(SqlError::new(SqlState::DatatypeMismatch, message))
 }
 
 fn no_class(ty: &SqlType, method: IndexMethod) -> SqlError {
@@ -460,6 +476,7 @@ fn key_class(named: Option<&str>, ty: &SqlType) -> SqlResult<KeyClass> {
 
 /// A column of an index becomes of another type.
 fn check_index_type(index: &mut Index, place: usize, ty: &SqlType) -> SqlResult<()> {
+    check_string_class(index.string_class(place), *ty)?;
     let Some(before) = index.details.inverted.get(place).copied() else {
         let is_overlapping = matches!(index.details.rule, Some(IndexRule::Exclude { overlaps: Some(_), .. }))
             && place + 1 == index.columns.len();
@@ -479,22 +496,30 @@ fn check_index_type(index: &mut Index, place: usize, ty: &SqlType) -> SqlResult<
 fn index_details(
     table: &Table,
     spec: &IndexSpec,
-    found: Vec<(IndexColumn, Option<KeyClass>)>,
+    found: Vec<FoundColumn>,
 ) -> SqlResult<(Vec<IndexColumn>, IndexDetails)> {
-    let classes: Option<Vec<KeyClass>> = found.iter().map(|(_, class)| *class).collect();
-    let mut columns: Vec<IndexColumn> = found.into_iter().map(|(column, _)| column).collect();
+    let classes: Option<Vec<KeyClass>> = found.iter().map(|(_, class, _)| *class).collect();
+    let mut string_classes: Vec<StringClass> = found.iter().map(|(.., class)| *class).collect();
+    let mut columns: Vec<IndexColumn> = found.into_iter().map(|(column, ..)| column).collect();
     let mut details = IndexDetails {
         // An index over ordered types alone is an ordered one.
         inverted: classes.filter(|classes| classes.iter().any(|class| *class != KeyClass::Whole)).unwrap_or_default(),
         rule: None,
         deferrable: spec.deferrable,
         initially_deferred: spec.initially_deferred,
+        string_classes: Vec::new(),
     };
     if !spec.exclude.is_empty() {
         let overlaps = exclude_columns(table, spec, &mut columns)?;
+        if let Some(place) = overlaps.and_then(|place| usize::try_from(place).ok()) {
+            string_classes[place..].rotate_left(1);
+        }
         details.rule = Some(IndexRule::Exclude { method: spec.method, overlaps });
     } else if spec.deferrable {
         details.rule = Some(if spec.primary { IndexRule::PrimaryKey } else { IndexRule::Unique });
+    }
+    if string_classes.iter().any(|class| *class != StringClass::Default) {
+        details.string_classes = string_classes;
     }
     Ok((columns, details))
 }

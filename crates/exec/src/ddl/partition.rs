@@ -205,7 +205,7 @@ fn is_same(a: (&Table, &Index), b: (&Table, &Index)) -> bool {
         };
         let keys: Vec<_> = index.columns.iter().map(|key| (column(key.column), key.direction, key.nulls)).collect();
         let included: Vec<_> = index.included.iter().map(|id| column(*id)).collect();
-        let details = (index.details.inverted.clone(), index.is_declared_unique(), index.is_exclusion());
+        let details = (index.details.inverted.clone(), index.details.string_classes.clone(), index.is_declared_unique(), index.is_exclusion());
         (keys, included, details, index.nulls_not_distinct, index.predicate.clone())
     };
     described(a) == described(b)

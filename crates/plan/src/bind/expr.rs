@@ -122,7 +122,7 @@ impl Binder<'_> {
                 let to = self.named_type(data_type)?;
                 let inner = match unnested(expr) {
                     // The cast says what the elements of ARRAY[…] are.
-                    Ast::Array(array) if to.is_array() => self.array_elements(&array.elem, scope)?,
+                    Ast::Array(array) if to.is_array() => self.array_elements(&array.elem, Some(to), scope)?,
                     other => self.declared_expr(other, scope)?,
                 };
                 let value = self.explicit_cast(inner, to)?;
@@ -582,16 +582,17 @@ impl Binder<'_> {
             return Err(SqlError::new(SqlState::IndeterminateDatatype, message)
                 .with_hint("Explicitly cast to the desired type, for example ARRAY[]::integer[]."));
         }
-        let array = self.array_elements(items, scope)?;
+        let array = self.array_elements(items, None, scope)?;
         self.settle(array, SqlType::TEXT_ARRAY, CastContext::Implicit)
     }
 
-    /// ARRAY[…] whose elements stay undetermined where they are.
-    fn array_elements(&mut self, items: &[ast::Expr], scope: &Scope<'_>) -> SqlResult<Expr> {
+    /// ARRAY[…] whose elements stay undetermined where they are. `wanted`: the array type that it is cast to, which elements of
+    /// different types are cast to one by one.
+    fn array_elements(&mut self, items: &[ast::Expr], wanted: Option<SqlType>, scope: &Scope<'_>) -> SqlResult<Expr> {
         let mut elements = Vec::with_capacity(items.len());
         for item in items {
             elements.push(match unnested(item) {
-                ast::Expr::Array(array) => self.array_elements(&array.elem, scope)?,
+                ast::Expr::Array(array) => self.array_elements(&array.elem, wanted, scope)?,
                 other => self.declared_expr(other, scope)?,
             });
         }
@@ -599,6 +600,13 @@ impl Binder<'_> {
         if elements.iter().all(undetermined) {
             // Whatever wants this array says what its elements are.
             return Ok(Expr::Array { elements, ty: SqlType::Unknown });
+        }
+        let is_mixed = elements.windows(2).any(|pair| pair[0].ty() != pair[1].ty());
+        if let Some((to, element)) = wanted.filter(|_| is_mixed).and_then(|to| Some((to, to.element()?))) {
+            let is_nested = elements.iter().any(|item| matches!(item, Expr::Array { .. }) || item.ty().is_array());
+            let of = if is_nested { to } else { element };
+            let elements = elements.into_iter().map(|item| self.explicit_cast(item, of)).collect::<SqlResult<Vec<_>>>()?;
+            return Ok(self.fold_array(Expr::Array { elements, ty: to }));
         }
         let (mut elements, mut ty) = self.unify(elements, "ARRAY")?;
         if matches!(ty, SqlType::Domain(_)) && ty.base().is_array() {

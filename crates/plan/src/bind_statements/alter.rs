@@ -283,7 +283,8 @@ fn action(
                 ast::AlterColumnOperation::SetNotNull => AlterTable::SetNotNull { column },
                 ast::AlterColumnOperation::DropNotNull => AlterTable::DropNotNull { column },
                 ast::AlterColumnOperation::SetDefault { value } => {
-                    AlterTable::SetDefault { column, expr: Some(super::types::stored_text(value, context)) }
+                    let ty = table.column_named(&column).map(|(_, column)| column.ty);
+                    AlterTable::SetDefault { column, expr: Some(super::types::stored_expr(value, ty, context)) }
                 }
                 ast::AlterColumnOperation::DropDefault => AlterTable::SetDefault { column, expr: None },
                 ast::AlterColumnOperation::SetDataType { data_type, using, .. } => AlterTable::SetType {

@@ -5,7 +5,7 @@ use catalog::{Column, ColumnDefault, IndexMethod, OnCommit, temporary_schema};
 use sqlparser::ast;
 use types::{SqlError, SqlResult, SqlState, SqlType};
 
-use super::{ddl, new_home, new_name, types::stored_text};
+use super::{ddl, new_home, new_name, types::stored_expr};
 use crate::{
     PlanContext,
     bind::{Binder, bind_type, check_name, find_relation, find_table, fold, qualified_name},
@@ -195,7 +195,7 @@ pub(super) fn column_options(
         match &option.option {
             ast::ColumnOption::Null => spec.nullable = true,
             ast::ColumnOption::NotNull => spec.nullable = false,
-            ast::ColumnOption::Default(expr) => spec.default = Some(DefaultSpec::Expr(stored_text(expr, place.context))),
+            ast::ColumnOption::Default(expr) => spec.default = Some(DefaultSpec::Expr(stored_expr(expr, Some(spec.ty), place.context))),
             ast::ColumnOption::PrimaryKey(key) => {
                 spec.nullable = false;
                 out.indexes.push(IndexSpec {
@@ -216,13 +216,13 @@ pub(super) fn column_options(
             }),
             ast::ColumnOption::Check(check) => out.checks.push(CheckSpec {
                 name: given.or_else(|| check.name.as_ref().map(fold)),
-                expr: stored_text(&check.expr, place.context),
+                expr: stored_expr(&check.expr, None, place.context),
                 columns: mentioned(&check.expr),
                 not_valid: false,
             }),
             ast::ColumnOption::Generated { generated_as, sequence_options, generation_expr, .. } => {
                 spec.default = Some(match (generated_as, generation_expr) {
-                    (_, Some(expr)) => DefaultSpec::Stored(stored_text(expr, place.context)),
+                    (_, Some(expr)) => DefaultSpec::Stored(stored_expr(expr, Some(spec.ty), place.context)),
                     (kind, None) => DefaultSpec::Identity {
                         always: matches!(kind, ast::GeneratedAs::Always),
                         options: sequence_list(sequence_options.as_deref().unwrap_or_default())?,
@@ -267,7 +267,7 @@ fn index_columns(columns: &[ast::IndexColumn], context: &PlanContext<'_>) -> Sql
                 ast::Expr::Identifier(name) => (fold(name), None),
                 ast::Expr::Function(call) => {
                     let label = call.name.to_string().to_lowercase();
-                    (call.to_string(), Some((stored_text(call, context), label)))
+                    (call.to_string(), Some((stored_expr(call, None, context), label)))
                 }
                 ast::Expr::Nested(inner) => match &**inner {
                     ast::Expr::Identifier(name) => (fold(name), None),
@@ -279,7 +279,7 @@ fn index_columns(columns: &[ast::IndexColumn], context: &PlanContext<'_>) -> Sql
                             },
                             _ => "expr".to_owned(),
                         };
-                        (format!("({other})"), Some((stored_text(other, context), label)))
+                        (format!("({other})"), Some((stored_expr(other, None, context), label)))
                     }
                 },
                 other => return Err(SqlError::new(SqlState::SyntaxError, format!("syntax error at or near \"{other}\""))),
@@ -386,7 +386,7 @@ pub(super) fn constraint(
         }),
         ast::TableConstraint::Check(check) => out.checks.push(CheckSpec {
             name: check.name.as_ref().map(fold),
-            expr: stored_text(&check.expr, place.context),
+            expr: stored_expr(&check.expr, None, place.context),
             columns: mentioned(&check.expr),
                 not_valid: false,
         }),
@@ -433,7 +433,7 @@ fn exclusion(exclude: &ast::ExcludeConstraint, context: &PlanContext<'_>) -> Sql
         constraint: true,
         columns: index_columns(&columns, context)?,
         included: exclude.include.iter().map(fold).collect(),
-        predicate: exclude.where_clause.as_ref().map(|it| stored_text(it, context)),
+        predicate: exclude.where_clause.as_ref().map(|it| stored_expr(it, None, context)),
         method,
         deferrable,
         initially_deferred,
@@ -667,7 +667,7 @@ pub(super) fn index(create: &ast::CreateIndex, only: bool, context: &PlanContext
         nulls_not_distinct: create.nulls_distinct == Some(false),
         columns: index_columns(&create.columns, context)?,
         included: create.include.iter().map(fold).collect(),
-        predicate: create.predicate.as_ref().map(|it| stored_text(it, context)),
+        predicate: create.predicate.as_ref().map(|it| stored_expr(it, None, context)),
         method: index_method(create.using.as_ref())?,
         ..IndexSpec::default()
     };

@@ -3,7 +3,7 @@
 use sqlparser::ast;
 use types::{SqlError, SqlResult, SqlState, SqlType};
 
-use super::{ddl, new_home, types::{altered, stored_text}};
+use super::{ddl, new_home, types::{altered, stored_expr}};
 use crate::{
     PlanContext,
     bind::{bind_type, fold, name_parts},
@@ -28,7 +28,7 @@ fn impossible(option: &ast::ColumnOption) -> SqlError {
 fn check(option: &ast::ColumnOptionDef, context: &PlanContext<'_>) -> SqlResult<DomainCheckSpec> {
     let ast::ColumnOption::Check(check) = &option.option else { return Err(impossible(&option.option)) };
     let name = option.name.as_ref().or(check.name.as_ref()).map(fold);
-    Ok(DomainCheckSpec { name, expr: stored_text(&check.expr, context), not_valid: false })
+    Ok(DomainCheckSpec { name, expr: stored_expr(&check.expr, None, context), not_valid: false })
 }
 
 /// The type that a domain may be over.
@@ -61,7 +61,7 @@ pub(super) fn create(
                 nullable = Some(is_null);
             }
             ast::ColumnOption::Default(expr) => {
-                if made.default.replace(stored_text(expr, context)).is_some() {
+                if made.default.replace(stored_expr(expr, Some(over), context)).is_some() {
                     return Err(syntax("multiple default expressions"));
                 }
             }
@@ -101,7 +101,10 @@ pub(super) fn domain_id(name: &ast::ObjectName, context: &PlanContext<'_>) -> Sq
 pub(super) fn alter(name: &ast::ObjectName, change: &DomainChange, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
     let id = domain_id(name, context)?;
     let change = match change {
-        DomainChange::Default(expr) => AlterDomain::SetDefault(expr.as_ref().map(|expr| stored_text(expr, context))),
+        DomainChange::Default(expr) => {
+            let ty = altered(name, context)?;
+            AlterDomain::SetDefault(expr.as_ref().map(|expr| stored_expr(expr, Some(ty), context)))
+        }
         DomainChange::NotNull(yes) => AlterDomain::SetNotNull(*yes),
         DomainChange::Add { option, not_valid } => match &option.option {
             ast::ColumnOption::NotNull | ast::ColumnOption::Null | ast::ColumnOption::Default(_) => {

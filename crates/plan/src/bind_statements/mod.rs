@@ -682,5 +682,6 @@ fn new_home(context: &PlanContext<'_>, name: &ast::ObjectName, temporary: bool) 
 }
 
 fn missing_table(name: &ast::ObjectName) -> SqlError {
-    no_relation(None, &name.to_string())
+    let shown = name_parts(name).map_or_else(|_| name.to_string(), |parts| parts.join("."));
+    no_relation(None, &shown)
 }

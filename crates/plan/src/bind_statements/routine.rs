@@ -8,7 +8,7 @@ use catalog::{
 use sqlparser::ast;
 use std::sync::Arc;
 
-use super::{ddl, new_name, own, setting_text, types::stored_text, utility};
+use super::{ddl, new_name, own, setting_text, types::stored_expr, utility};
 use crate::{
     PlanContext,
     bind::{Binder, bind_type, fold, name_parts, qualified_name},
@@ -128,7 +128,7 @@ fn parameters(
             }
             Some(tree) => {
                 has_default = true;
-                Some(stored_text(tree, context))
+                Some(stored_expr(tree, context.catalog.stored_type(ty), context))
             }
             None if has_default && is_input => {
                 return Err(invalid("input parameters after one with a default value must also have defaults"));

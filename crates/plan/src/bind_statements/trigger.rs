@@ -10,7 +10,7 @@ use catalog::{
 };
 use sqlparser::ast;
 
-use super::{ddl, find_index, of_table::Kind, types::stored_text};
+use super::{ddl, find_index, of_table::Kind, types::stored_expr};
 use crate::{
     PlanContext,
     bind::{condition_of, find_relation, fold, mentions, name_parts, no_relation, place_of, qualified_name},
@@ -266,7 +266,7 @@ fn condition(
 ) -> SqlResult<Option<String>> {
     let Some(tree) = &create.condition else { return Ok(None) };
     condition_of(table, tree, Some(parsed.source.clone()), context)?;
-    let text = stored_text(tree, context);
+    let text = stored_expr(tree, None, context);
     let named = mentions(table, &text, context)?;
     let (names_old, names_new) = (named.whole_old || !named.old.is_empty(), named.whole_new || !named.new.is_empty());
     let at = |error: SqlError, row: &str, is_meant: &dyn Fn(Option<&str>) -> bool| {

@@ -9,7 +9,7 @@ use crate::{
     bind::{Binder, find_type, fold, name_parts},
     parse::{
         own::{Change, EnumChange, Side},
-        with_stored_relations, with_stored_types,
+        with_constant_literals, with_stored_relations, with_stored_types,
     },
     statement::{AlterType, CommentOn, Ddl, PreparedPlan},
 };
@@ -26,6 +26,11 @@ pub(super) fn stored_text(node: &impl ToString, context: &PlanContext<'_>) -> St
         u32::try_from(id).ok().filter(|id| *id != 0)
     };
     with_stored_relations(&with_stored_types(&node.to_string(), &resolve), &relation)
+}
+
+/// An expression as the catalog keeps it, whose literals mean what they mean now. `ty`: what its value is assigned to.
+pub(super) fn stored_expr(node: &impl ToString, ty: Option<SqlType>, context: &PlanContext<'_>) -> String {
+    with_constant_literals(&stored_text(node, context), ty, context.formatting)
 }
 
 pub(super) fn create_enum(name: &ast::ObjectName, labels: &[String], context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {

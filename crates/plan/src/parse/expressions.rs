@@ -100,6 +100,142 @@ pub(super) fn spell_parenthesised_subqueries(tokens: &mut Vec<TokenWithSpan>) {
     }
 }
 
+/// Whether the set operations of a query begin with this word.
+fn is_set_operator(word: Keyword) -> bool {
+    matches!(word, Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT)
+}
+
+/// Subqueries that the parser does not take for such within an expression, as `(SELECT * FROM (…) q)`: set operations that begin
+/// with a parenthesis, `((SELECT …) UNION SELECT …)`, and `(VALUES …)` and `(TABLE t)`, also behind ANY and ALL.
+pub(super) fn spell_subqueries(tokens: &mut Vec<TokenWithSpan>) {
+    let mut outer = tokens.len();
+    // From the last to the first, so that places before one stay.
+    while let Some(open) = tokens[..outer].iter().rposition(|token| token.token == Token::LParen) {
+        outer = open;
+        let next = |from: usize| (from..tokens.len()).find(|at| is_significant(&tokens[*at]));
+        let Some(first) = next(open + 1) else { continue };
+        let is_subquery = match keyword(&tokens[first]) {
+            Keyword::VALUES | Keyword::TABLE => true,
+            _ => {
+                let begins = |at: usize| {
+                    let words = [Keyword::SELECT, Keyword::WITH, Keyword::VALUES, Keyword::TABLE];
+                    tokens[at].token == Token::LParen || words.contains(&keyword(&tokens[at]))
+                };
+                let is_query = tokens[first].token == Token::LParen && next(first + 1).is_some_and(begins);
+                let end = if is_query { closing(tokens, first) } else { None };
+                end.and_then(|end| next(end + 1)).is_some_and(|at| is_set_operator(keyword(&tokens[at])))
+            }
+        };
+        let Some(close) = closing(tokens, open).filter(|_| is_subquery && begins_operand(tokens, open)) else { continue };
+        let span = tokens[first].span;
+        let token = |token: Token| TokenWithSpan::new(token, span);
+        tokens.splice(close..close, [token(Token::RParen), token(Token::make_word("q", None))]);
+        let words = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM"), Token::LParen];
+        tokens.splice(first..first, words.map(token));
+    }
+}
+
+/// Whether the parenthesis stands where an operand of an expression begins, rather than an item of FROM, a query of a set
+/// operation, the body of a WITH query, or the arguments of a call.
+fn begins_operand(tokens: &[TokenWithSpan], open: usize) -> bool {
+    let before = |at: usize| tokens[..at].iter().rposition(is_significant);
+    let Some(at) = before(open) else { return false };
+    match &tokens[at].token {
+        Token::Word(_) => match keyword(&tokens[at]) {
+            // IS [NOT] DISTINCT FROM.
+            Keyword::FROM => before(at).is_some_and(|at| keyword(&tokens[at]) == Keyword::DISTINCT),
+            // UNION ALL, UNION DISTINCT.
+            Keyword::ALL | Keyword::DISTINCT => !before(at).is_some_and(|at| is_set_operator(keyword(&tokens[at]))),
+            Keyword::SELECT
+            | Keyword::ANY
+            | Keyword::SOME
+            | Keyword::WHERE
+            | Keyword::AND
+            | Keyword::OR
+            | Keyword::NOT
+            | Keyword::ON
+            | Keyword::HAVING
+            | Keyword::BY
+            | Keyword::CASE
+            | Keyword::WHEN
+            | Keyword::THEN
+            | Keyword::ELSE
+            | Keyword::LIMIT
+            | Keyword::OFFSET
+            | Keyword::RETURNING
+            | Keyword::BETWEEN
+            | Keyword::LIKE
+            | Keyword::ILIKE => true,
+            _ => false,
+        },
+        Token::Comma => !is_in_from(tokens, at),
+        // A parenthesis around an operand, the arguments of a call, or what is no expression.
+        Token::LParen => {
+            let is_call = before(at).is_some_and(|at| matches!(&tokens[at].token, Token::Word(word) if word.quote_style.is_some() || word.keyword == Keyword::NoKeyword));
+            is_call && !is_in_from(tokens, at) || begins_operand(tokens, at)
+        }
+        Token::RParen | Token::RBracket | Token::Period | Token::SemiColon | Token::Colon | Token::DoubleColon => false,
+        Token::Number(..) | Token::SingleQuotedString(_) | Token::Placeholder(_) => false,
+        // An operator, or the bracket of an array.
+        _ => true,
+    }
+}
+
+/// Whether the nearest clause before a token, on its level of parentheses, is FROM.
+fn is_in_from(tokens: &[TokenWithSpan], at: usize) -> bool {
+    let mut depth = 0_usize;
+    for (place, token) in tokens[..at].iter().enumerate().rev() {
+        match token.token {
+            Token::RParen => depth += 1,
+            Token::LParen if depth == 0 => return false,
+            Token::LParen => depth -= 1,
+            _ if depth > 0 => {}
+            _ => match keyword(token) {
+                Keyword::FROM => {
+                    let before = tokens[..place].iter().rfind(|token| is_significant(token));
+                    if !before.is_some_and(|token| keyword(token) == Keyword::DISTINCT) {
+                        return true;
+                    }
+                }
+                Keyword::USING => return true,
+                Keyword::SELECT | Keyword::WHERE | Keyword::BY | Keyword::SET | Keyword::VALUES | Keyword::RETURNING | Keyword::HAVING => {
+                    return false;
+                }
+                _ => {}
+            },
+        }
+    }
+    false
+}
+
+/// The class of operators behind an item of a list: any index that is unique by one class is unique by all.
+pub(super) fn drop_operator_classes(tokens: &mut Vec<TokenWithSpan>, open: usize) {
+    let places: Vec<usize> = significant(tokens).into_iter().filter(|at| *at > open).collect();
+    let mut depth = 1_usize;
+    let mut dropped = Vec::new();
+    for at in 1..places.len() {
+        match &tokens[places[at]].token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            Token::Word(word) if depth == 1 && word.value.ends_with("_ops") => {
+                let ends_item = places.get(at + 1).is_none_or(|next| matches!(tokens[*next].token, Token::Comma | Token::RParen));
+                let first = if tokens[places[at - 1]].token == Token::Period { at.saturating_sub(2) } else { at };
+                let is_alone = first == 0 || tokens[places[first - 1]].token == Token::Comma;
+                if ends_item && !is_alone {
+                    dropped.extend(&places[first..=at]);
+                }
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    for at in dropped.into_iter().rev() {
+        tokens.remove(at);
+    }
+}
+
 /// Whether an operand may end with this token.
 fn is_operand(token: &TokenWithSpan) -> bool {
     match &token.token {

@@ -85,7 +85,11 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserErro
             extras.deferrable = take_deferrable(tokens);
             extras.as_of = take_as_of(tokens);
         }
-        Keyword::SELECT | Keyword::WITH | Keyword::TABLE | Keyword::VALUES | Keyword::EXPLAIN => {
+        Keyword::EXPLAIN => {
+            extras.as_of = take_as_of(tokens);
+            query_clauses::mark_explained_query(tokens);
+        }
+        Keyword::SELECT | Keyword::WITH | Keyword::TABLE | Keyword::VALUES => {
             extras.as_of = take_as_of(tokens);
         }
         Keyword::DROP => {
@@ -118,6 +122,10 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserErro
     }
     if tokens.iter().any(|token| matches!(keyword(token), Keyword::IN | Keyword::ANY | Keyword::ALL | Keyword::SOME)) {
         expressions::spell_parenthesised_subqueries(tokens);
+    }
+    let in_expressions = [Keyword::UNION, Keyword::EXCEPT, Keyword::INTERSECT, Keyword::VALUES, Keyword::TABLE];
+    if tokens.iter().any(|token| in_expressions.contains(&keyword(token))) {
+        expressions::spell_subqueries(tokens);
     }
     if tokens.iter().any(|token| keyword(token) == Keyword::ONLY) {
         spell_only(tokens);
@@ -432,6 +440,7 @@ fn spell_conflicts(tokens: &mut Vec<TokenWithSpan>) -> Result<(), ParserError> {
             is_target.then_some(window[2])
         });
         let Some(open) = found else { return Ok(()) };
+        expressions::drop_operator_classes(tokens, open);
         let Some(close) = closing(tokens, open) else { return Ok(()) };
         from = open + 1;
         let after = (close + 1..tokens.len()).find(|at| is_significant(&tokens[*at]));

@@ -53,7 +53,26 @@ pub(super) fn spell(piece: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
     }
     let mut out = Vec::with_capacity(piece.len());
     let mut at = 0;
+    // Of each parenthesis around: whether a select list is at hand, which the parser would take FOR for an alias in.
+    let mut lists = vec![false];
     while at < piece.len() {
+        match (&piece[at].token, keyword(&piece[at])) {
+            (Token::LParen, _) => lists.push(false),
+            (Token::RParen, _) if lists.len() > 1 => drop(lists.pop()),
+            (_, Keyword::SELECT) => set(&mut lists, true),
+            (
+                _,
+                Keyword::FROM | Keyword::INTO | Keyword::WHERE | Keyword::GROUP | Keyword::HAVING | Keyword::WINDOW
+                | Keyword::ORDER | Keyword::LIMIT | Keyword::OFFSET | Keyword::FETCH | Keyword::UNION | Keyword::EXCEPT
+                | Keyword::INTERSECT,
+            ) => set(&mut lists, false),
+            (_, Keyword::FOR) if lists.last() == Some(&true) && begins_clause(&piece[at..]) => {
+                set(&mut lists, false);
+                let words = [Token::make_keyword("LIMIT"), Token::make_keyword("ALL")];
+                out.extend(words.map(|token| TokenWithSpan::new(token, piece[at].span)));
+            }
+            _ => {}
+        }
         match clause(&piece[at..]) {
             Some((tokens, length)) => {
                 out.extend(tokens);
@@ -66,6 +85,22 @@ pub(super) fn spell(piece: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         }
     }
     out
+}
+
+fn set(lists: &mut [bool], is_list: bool) {
+    if let Some(last) = lists.last_mut() {
+        *last = is_list;
+    }
+}
+
+/// Whether FOR begins a locking clause.
+fn begins_clause(tokens: &[TokenWithSpan]) -> bool {
+    let mut words = tokens.iter().filter(|token| is_significant(token)).map(keyword).skip(1);
+    match (words.next(), words.next()) {
+        (Some(Keyword::UPDATE | Keyword::SHARE), _) => true,
+        (Some(Keyword::NO), Some(Keyword::KEY)) | (Some(Keyword::KEY), Some(Keyword::SHARE)) => true,
+        _ => false,
+    }
 }
 
 /// A clause that needs another spelling, from its FOR on: that spelling, and how many tokens it takes the place of.
@@ -138,6 +173,13 @@ mod tests {
             ["FOR KEY SHARE t,U", "FOR UPDATE v", "FOR SHARE "]
         );
         assert_eq!(read_all("select * from (select 1 from t for key share) s for update of s, t"), ["FOR UPDATE s,t"]);
+    }
+
+    #[test]
+    fn a_clause_may_follow_the_select_list() {
+        assert_eq!(read_all("select 1 for update"), ["FOR UPDATE "]);
+        assert_eq!(read_all("select 1, (select 2 from t for share) for no key update"), ["FOR NO KEY UPDATE "]);
+        assert_eq!(read_all("select substring('abc' from 1 for 2) for key share nowait"), ["FOR KEY SHARE "]);
     }
 
     #[test]

@@ -56,6 +56,20 @@ pub(super) fn spell(tokens: &mut Vec<TokenWithSpan>) {
     }
 }
 
+/// `EXPLAIN (SELECT …) UNION …` gets options, which say what is so without them: the parser takes the parenthesis for theirs.
+pub(super) fn mark_explained_query(tokens: &mut Vec<TokenWithSpan>) {
+    let places = significant(tokens);
+    let is_open = |at: usize| places.get(at).is_some_and(|place| tokens[*place].token == Token::LParen);
+    let word = places.get(2).map_or(Keyword::NoKeyword, |place| keyword(&tokens[*place]));
+    let is_query = is_open(2) || matches!(word, Keyword::SELECT | Keyword::WITH | Keyword::VALUES | Keyword::TABLE);
+    if is_open(1) && is_query {
+        let at = places[1];
+        let span = tokens[at].span;
+        let options = [Token::LParen, Token::make_word("costs", None), Token::RParen];
+        tokens.splice(at..at, options.map(|token| TokenWithSpan::new(token, span)));
+    }
+}
+
 fn spell_symmetric(tokens: &mut Vec<TokenWithSpan>) {
     let mut at = 0;
     while at < tokens.len() {

@@ -232,8 +232,8 @@ impl<'a> SessionSpi<'a> {
         for name in self.session.loops.clone() {
             let Some(mut portal) = self.session.portals.remove(&name) else { continue };
             let held = match portal.cursor() {
-                Ok(cursor) => cursor.materialize(self.session).await.map_err(Failure::into_sql),
-                Err(error) => Err(error),
+                Some(cursor) => cursor.materialize(self.session).await.map_err(Failure::into_sql),
+                None => Ok(()),
             };
             self.session.portals.insert(&name, portal);
             held?;
@@ -503,8 +503,8 @@ impl Spi for SessionSpi<'_> {
         };
         let mut collect = Collect::new(Keep::All, self.memory.reservation());
         let columns = columns_of(&portal.prepared.plan);
-        let outcome = match portal.cursor() {
-            Err(error) => Err(error),
+        let outcome = match self.session.cursor_of(&mut portal, name).await {
+            Err(failure) => Err(failure.into_sql()),
             Ok(cursor) if keep => {
                 cursor.go(direction(to), self.session, &mut collect).await.map_err(Failure::into_sql)
             }
