@@ -66,7 +66,7 @@ use crate::{
     plan_cache::{PlanCache, Scope, Statement},
     portal::{Portals, Running},
     prepared::UNCOMMITTED,
-    routine::RoutineCache,
+    routine::{Folded, RoutineCache},
     settings::Settings,
     sink::{Severity, Sink},
     statistics::{DatabaseCounters, StatementStatistics},
@@ -223,6 +223,8 @@ pub struct Session {
     pub(crate) knows_privileges: bool,
     /// The ids of the roles that it has acted as, by the names that it knows them by: another role may have the name later.
     pub(crate) known_roles: Vec<(String, u32)>,
+    /// The state of the aggregate by a user that ran last in the statement at hand.
+    pub(crate) folded: Option<Folded>,
     /// What the notices of the statement at hand have taken so far.
     pub(crate) noticed_bytes: usize,
     /// Portals that loops of running routines read: they outlive the transactions that those end.
@@ -358,6 +360,7 @@ impl Session {
             opened: None,
             in_use: Vec::new(),
             transitions: Arc::default(),
+            folded: None,
             noticed_bytes: 0,
             knows_privileges: false,
             known_roles: vec![(user.to_owned(), role.id)],

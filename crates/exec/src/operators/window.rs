@@ -20,6 +20,7 @@ use super::sort::{SortColumn, compare_rows, sorted_rows};
 use super::{Emitter, drain};
 use crate::context::ExecContext;
 use crate::eval::{eval_all, eval_shared};
+use crate::memory::Reservation;
 use crate::operator::{BoxOperator, Operator};
 
 pub(crate) struct Window {
@@ -282,13 +283,14 @@ impl CallIn<'_> {
     ) -> SqlResult<()> {
         if self.exclude != FrameExclude::NoOthers {
             // What is excluded moves with the row: each frame is computed by itself.
+            let mut made = Made { memory: ctx.memory.reservation(), bytes: 0 };
             for row in self.partition.rows.clone() {
                 ctx.cancel.check()?;
                 let mut state = (call.aggregate.new)(&call.types);
                 for row in self.frame(row).into_iter().flatten() {
                     self.add_row(call, filter, row, state.as_mut(), ctx.eval)?;
                 }
-                column.push(&state.finish(ctx.eval)?);
+                column.push(&made.counted(state.finish(ctx.eval)?)?);
             }
             return Ok(());
         }
@@ -304,6 +306,7 @@ impl CallIn<'_> {
             let worse = if name == "min" { Ordering::Greater } else { Ordering::Less };
             return self.extremes(&key, worse, filter, ctx, column);
         }
+        let mut made = Made { memory: ctx.memory.reservation(), bytes: 0 };
         let mut state = (call.aggregate.new)(&call.types);
         let mut covered = self.frames.first().map_or(0..0, |frame| frame.start..frame.start);
         let mut result: Option<Datum> = None;
@@ -330,12 +333,30 @@ impl CallIn<'_> {
             covered.end = frame.end;
             let value = match result.take() {
                 Some(value) => value,
-                None => state.finish(ctx.eval)?,
+                None => made.counted(state.finish(ctx.eval)?)?,
             };
             column.push(&value);
             result = Some(value);
         }
         Ok(())
+    }
+}
+
+const MADE_BETWEEN_CHECKS: usize = 1 << 20;
+
+/// What the answers of a partition take, counted while they are made: each may hold its whole frame.
+struct Made {
+    memory: Reservation,
+    bytes: usize,
+}
+
+impl Made {
+    fn counted(&mut self, value: Datum) -> SqlResult<Datum> {
+        self.bytes += value.heap_bytes();
+        if self.bytes >= MADE_BETWEEN_CHECKS {
+            self.memory.grow(std::mem::take(&mut self.bytes))?;
+        }
+        Ok(value)
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use builtins::{Aggregate, ArgType, Builtin, CallTypes, Candidate, ResolveError, RetType};
 use catalog::descriptor::PG_CATALOG_SCHEMA;
 use catalog::privilege::{Need, PrivilegeSet};
-use catalog::{Routine, RoutineKind, RoutineParameter};
+use catalog::{Routine, RoutineKind, RoutineParameter, StoredType};
 use smallvec::SmallVec;
 use sqlparser::ast;
 use types::{CastContext, Datum, ParameterMode, RowType, SqlError, SqlResult, SqlState, SqlType};
@@ -37,6 +37,11 @@ pub(crate) struct Named {
 }
 
 impl Named {
+    /// The first in the path that is declared to take just these.
+    pub(crate) fn exact(&self, inputs: &[StoredType]) -> Option<&Arc<Routine>> {
+        self.routines.iter().map(|(_, routine)| routine).find(|routine| routine.input_types() == inputs)
+    }
+
     pub(super) fn has_aggregates(&self) -> bool {
         self.routines.iter().any(|(_, routine)| routine.kind == RoutineKind::Aggregate)
     }

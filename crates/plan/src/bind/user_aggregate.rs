@@ -4,12 +4,13 @@
 //! call's DISTINCT, ORDER BY, FILTER and window; and a call of the aggregate's routine over them, which runs its functions
 //! where expressions call routines. So grouping, windows and subqueries know nothing of aggregates by users.
 
-use builtins::CallTypes;
+use builtins::{CallTypes, ResolveError};
 use catalog::{Routine, RoutineKind};
 use sqlparser::ast;
 use types::{CastContext, SqlError, SqlResult, SqlState, SqlType};
 
 use super::aggregate::{Written, slot_counts};
+use super::function::is_special;
 use super::routine::{Named, Resolution};
 use super::{Binder, Clause};
 use crate::expr::{AggregateCall, Expr, RoutineCall};
@@ -55,7 +56,14 @@ impl Binder<'_> {
         };
         let has_names = args.iter().any(|arg| arg.name.is_some());
         let call = match self.resolve_routine(found, parts, args, RoutineKind::Function)? {
-            Resolution::Builtin(_) => return Ok(None),
+            Resolution::Builtin(args) => {
+                let bare = parts.last().map_or("", String::as_str);
+                let is_builtin = !builtins::functions(bare).is_empty()
+                    || !builtins::aggregates(bare).is_empty()
+                    || is_special(bare)
+                    || SqlType::lookup(bare).is_some();
+                return if is_builtin { Ok(None) } else { Err(self.no_function(&name, &args, ResolveError::None)) };
+            }
             Resolution::Routine(call) => call,
         };
         if call.routine.aggregate.is_none() {

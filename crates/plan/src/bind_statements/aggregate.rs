@@ -1,6 +1,7 @@
 //! CREATE AGGREGATE. The checks are PostgreSQL's, in its order.
 
 use ::types::{Datum, ParameterMode, SqlError, SqlResult, SqlState, SqlType, RangeType, parse_text};
+use catalog::privilege::{Need, PrivilegeSet};
 use catalog::{
     AggregateDefinition, Language, Routine, RoutineKind, RoutineParameter, RoutineVolatility, StoredType, SupportFunction,
     Transitions, support_builtin,
@@ -173,6 +174,19 @@ impl Definer<'_> {
             _ => None,
         };
         if let Some(found) = binder.routines_of(&parts) {
+            // Arrays are handed to a variadic parameter as they are.
+            let inputs: Vec<StoredType> = args.iter().map(StoredType::of).collect();
+            if let Some(routine) = found.exact(&inputs).filter(|it| it.kind == RoutineKind::Function && !it.returns_set) {
+                let returns = self.context.catalog.result_type(routine).unwrap_or(SqlType::Unknown);
+                self.context.notes.uses(routine.id);
+                self.context.notes.needs.add(Need::Object { id: routine.id, privileges: PrivilegeSet::EXECUTE });
+                return Ok(Found {
+                    function: SupportFunction::Routine(routine.id),
+                    returns: routine.returns,
+                    settled: stand_in(returns),
+                    is_strict: routine.strict,
+                });
+            }
             let argument = |ty: &SqlType| Argument { name: None, expr: Expr::Const(Datum::Null, stand_in(*ty)) };
             let resolved = binder.resolve_routine(&found, &parts, args.iter().map(argument).collect(), RoutineKind::Function);
             let resolved = resolved.map_err(|error| match error.code() {
@@ -259,6 +273,9 @@ impl Definer<'_> {
             {
                 SqlError::not_supported("aggregates with a state of type internal are not supported")
                     .with_hint("Use a type of SQL for the state.")
+            }
+            (SqlState::UndefinedObject, AggregateValue::Type(TypeText::Named(name))) => {
+                SqlError::new(SqlState::UndefinedObject, format!("type \"{name}\" does not exist"))
             }
             _ => error,
         })?;

@@ -2,6 +2,9 @@
 //!
 //! Each call is one of PostgreSQL's: a strict transition function sees no NULL, and begins with the first row where there is
 //! no first state.
+//!
+//! In a window the rows of one frame are often those of the frame before and more. The state is kept with the rows that it
+//! is of, and goes on where they begin those of the next call. Rows are the same where they are one allocation.
 
 use std::sync::Arc;
 
@@ -9,12 +12,35 @@ use builtins::{CallTypes, EvalContext};
 use catalog::privilege::PrivilegeSet;
 use catalog::{Routine, Step};
 use exec::Returned;
-use types::{Datum, SqlError, SqlResult, parse_text};
+use types::{Array, Datum, SqlError, SqlResult, parse_text};
 
 use crate::{host::SessionHost, session::Session};
 
 /// Builtins called between two looks at whether the statement is to stop.
 const CALLS_BETWEEN_CHECKS: usize = 1024;
+
+/// A state, and what it is the state of.
+#[derive(Debug)]
+pub(crate) struct Folded {
+    routine: Arc<Routine>,
+    rows: Arc<Array>,
+    state: Datum,
+}
+
+impl Folded {
+    /// Whether its rows begin these.
+    fn begins(&self, routine: &Arc<Routine>, rows: &Array) -> bool {
+        let is_same = |(one, other): (&Datum, &Datum)| match (one, other) {
+            (Datum::Record(one), Datum::Record(other)) => !one.is_empty() && Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        let own = self.rows.elements();
+        Arc::ptr_eq(&self.routine, routine)
+            && !own.is_empty()
+            && own.len() <= rows.elements().len()
+            && own.iter().zip(rows.elements()).all(is_same)
+    }
+}
 
 impl Session {
     /// The value of an aggregate over rows, which are records of its arguments.
@@ -55,7 +81,11 @@ impl Session {
             Some(Datum::Array(rows)) => Some(rows),
             _ => None,
         };
-        for (at, row) in rows.iter().flat_map(|rows| rows.elements()).enumerate() {
+        let mut done = 0;
+        if let Some(known) = self.folded.take().filter(|known| rows.as_ref().is_some_and(|rows| known.begins(routine, rows))) {
+            (done, takes_first, state) = (known.rows.elements().len(), false, known.state);
+        }
+        for (at, row) in rows.iter().flat_map(|rows| rows.elements()).enumerate().skip(done) {
             if at % CALLS_BETWEEN_CHECKS == 0 {
                 self.cancel_flag().checkpoint().await?;
             }
@@ -74,6 +104,9 @@ impl Session {
             values.push(std::mem::take(&mut state));
             values.extend(fields.iter().cloned());
             state = self.run_step(&steps.transition, values, &eval).await?;
+        }
+        if let Some(rows) = rows {
+            self.folded = Some(Folded { routine: routine.clone(), rows, state: state.clone() });
         }
         let value = match &steps.last {
             Some(last) if last.is_strict() && state.is_null() => Datum::Null,

@@ -20,6 +20,7 @@ use crate::{
     session::{Failure, Session},
     sink::Sink,
 };
+pub(crate) use aggregate::Folded;
 pub(crate) use cache::RoutineCache;
 use spi::SessionSpi;
 

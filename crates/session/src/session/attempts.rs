@@ -101,6 +101,7 @@ impl Session {
             true => self.remembered(run, sink).await,
             false => self.attempts(run, sink).await,
         };
+        self.folded = None;
         self.tell_notices(sink);
         if !matches!(outcome, Ok(Completion::CopyIn(_))) {
             self.stop_clock();

@@ -111,8 +111,10 @@ impl Reader<'_, '_> {
                 let name = self.name()?;
                 // As in PostgreSQL, the types of a function's arguments may be there and are passed over.
                 if self.parser.consume_token(&Token::LParen) {
-                    self.value_tokens()?;
-                    self.parser.expect_token(&Token::RParen)?;
+                    while !self.parser.consume_token(&Token::RParen) {
+                        self.type_text()?;
+                        let _ = self.parser.consume_token(&Token::Comma);
+                    }
                 }
                 AggregateValue::Name(name)
             }
