@@ -44,7 +44,7 @@ async fn tables_take_what_they_use_and_nothing_else() {
     other.batch_execute("CREATE SCHEMA app").await.unwrap();
     shop.batch_execute(&format!("RESTORE TABLE app.t FROM LATEST IN '{uri}' WITH into_db = 'other'")).await.unwrap();
     other.batch_execute("INSERT INTO app.t DEFAULT VALUES").await.unwrap();
-    assert_eq!(number(&other, "SELECT count(*) FROM app.t WHERE amount = 8 AND id IN (40, 41)").await, 2);
+    assert_eq!(number(&other, "SELECT count(*) FROM app.t WHERE amount = 8 AND id >= 40").await, 2);
     // The whole database has all of them; a table of it still takes its own alone.
     let uri = location(&dir, "whole");
     shop.batch_execute(&format!("BACKUP DATABASE shop INTO '{uri}'")).await.unwrap();

@@ -84,14 +84,17 @@ async fn configurations_are_said_inherited_and_taken_back() {
     assert!(!shown(&client, "TABLE t").await.1.contains("num_replicas = 1"));
     client.batch_execute("ALTER TABLE t CONFIGURE ZONE USING constraints = COPY FROM PARENT").await.unwrap();
     assert!(shown(&client, "TABLE t").await.1.contains("constraints = '[]'"));
-    client
-        .batch_execute(
-            "DROP INDEX t_v; ALTER TABLE t CONFIGURE ZONE DISCARD; DROP TABLE p; ALTER DATABASE postgres CONFIGURE ZONE DISCARD;
-             ALTER RANGE default CONFIGURE ZONE DISCARD; ALTER TABLE IF EXISTS nowhere CONFIGURE ZONE DISCARD;
-             CREATE DATABASE other; ALTER DATABASE other CONFIGURE ZONE USING num_replicas = 1; DROP DATABASE other",
-        )
-        .await
-        .unwrap();
+    for sql in [
+        "DROP INDEX t_v; ALTER TABLE t CONFIGURE ZONE DISCARD; DROP TABLE p",
+        "ALTER DATABASE postgres CONFIGURE ZONE DISCARD",
+        "ALTER RANGE default CONFIGURE ZONE DISCARD",
+        "ALTER TABLE IF EXISTS nowhere CONFIGURE ZONE DISCARD",
+        "CREATE DATABASE other",
+        "ALTER DATABASE other CONFIGURE ZONE USING num_replicas = 1",
+        "DROP DATABASE other",
+    ] {
+        client.batch_execute(sql).await.unwrap();
+    }
     assert_eq!(all(&client).await.len(), 1);
     for (sql, expected) in [
         ("ALTER TABLE t CONFIGURE ZONE USING num_replicas = 0", "23514 could not validate zone config: at least one replica is required"),

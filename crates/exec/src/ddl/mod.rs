@@ -428,7 +428,7 @@ fn check_string_class(class: StringClass, ty: SqlType) -> SqlResult<()> {
     if class.accepts(ty) {
         return Ok(());
     }
-    let (name, ty) = (class.name().unwrap_or_default(), ty.without_typmod());
+    let name = class.name().unwrap_or_default();
     let message = format!("operator class \"{name}\" does not accept data type {ty}");
     Err(SqlError::new(SqlState::DatatypeMismatch, message))
 }

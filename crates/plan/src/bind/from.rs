@@ -48,10 +48,14 @@ impl Own {
 }
 
 /// A condition of a tree of joins that began to mention what stands beside the tree: only LATERAL may.
-fn refuse_beside(level: &Level<'_>, before: usize) -> SqlResult<()> {
+fn refuse_beside(level: &Level<'_>, (before, uses): (usize, usize)) -> SqlResult<()> {
     let (Place::LateralTree, Some(beside)) = (level.place, level.parent) else { return Ok(()) };
     let slots = level.slots.borrow();
-    let Some(slot) = slots[before..].iter().find(|slot| !matches!(slot, Expr::Outer(..))) else { return Ok(()) };
+    let is_of_it = |slot: &&Expr| !matches!(slot, Expr::Outer(..));
+    // What LATERAL mentioned before has its slot; nothing else is outside where the query stands in no other.
+    let is_used_again = level.outer_uses.get() > uses && beside.level.parent.is_none();
+    let again = || slots.iter().find(is_of_it).filter(|_| is_used_again);
+    let Some(slot) = slots[before..].iter().find(is_of_it).or_else(again) else { return Ok(()) };
     let is_mentioned = |range: &&Range| range.columns.iter().any(|column| same_expr(slot, &column.expr));
     let name = beside.ranges.iter().find(is_mentioned).map_or("", |range| range.name.as_str());
     let message = format!("invalid reference to FROM-clause entry for table \"{name}\"");
@@ -253,7 +257,7 @@ impl Binder<'_> {
             ast::JoinConstraint::None => (None, Vec::new()),
             ast::JoinConstraint::On(expr) => {
                 let on = if own.ranges == 0 {
-                    let before = level.slots.borrow().len();
+                    let before = (level.slots.borrow().len(), level.outer_uses.get());
                     let on = self.with_frame(Clause::JoinOn, |binder| binder.boolean(expr, &scope, "JOIN/ON"))?;
                     refuse_beside(level, before)?;
                     on

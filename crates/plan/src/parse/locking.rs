@@ -73,7 +73,7 @@ pub(super) fn spell(piece: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
             }
             _ => {}
         }
-        match clause(&piece[at..]) {
+        match is_significant(&piece[at]).then(|| clause(&piece[at..])).flatten() {
             Some((tokens, length)) => {
                 out.extend(tokens);
                 at += length;

@@ -216,8 +216,15 @@ impl Picture {
             let is_gone = *found == Voter::Away && store.is_none_or(|store| store.is_gone);
             voter.store_id != state.leaseholder && (is_gone || store.is_some_and(|store| store.leaving))
         };
-        let (from, _) = *voters.iter().find(is_going)?;
-        if voters.len() > self.wanted(state) {
+        // The only replica moves by being one of two for a while.
+        if let [(only, _)] = voters
+            && self.store(only.store_id).is_some_and(|store| store.leaving)
+        {
+            return self.best_target(state, &self.places_without(state, Some(only.store_id))).map(Move::Add);
+        }
+        let (from, found) = *voters.iter().filter(is_going).max_by_key(|(_, found)| *found == Voter::Away)?;
+        let left = healthy(voters) - usize::from(found == Voter::Healthy);
+        if voters.len() > self.wanted(state) && left > (voters.len() - 1) / 2 {
             return Some(Move::Replace { from, to: None, why: Why::Going });
         }
         let to = self.best_target(state, &self.places_without(state, Some(from.store_id)))?;

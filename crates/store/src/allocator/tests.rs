@@ -1,3 +1,5 @@
+//! Moves over pictures of clusters: never less available, never worse spread, and they end.
+
 use keys::{RangeId, ReplicaId, zone::{read_constraints, read_preferences}};
 
 use super::*;
@@ -213,11 +215,35 @@ fn what_is_too_much_leaves_and_a_quorum_stays() {
     assert_eq!(Case::on(&[1, 2, 3, 4]).found(4, Voter::Away).repair(&all), replace(4, None, Why::Surplus), "dead ones first");
     let two_away = Case::on(&[1, 2, 3, 4]).found(4, Voter::Away).found(3, Voter::Away);
     assert_eq!(two_away.repair(&all), None);
-    assert_eq!(Case::on(&[1, 2, 3]).of(5).repair(&all[..4]), None, "four nodes are three replicas");
+    assert_eq!(Case::on(&[1, 3, 4]).of(5).repair(&all[..4]), None, "four nodes are three replicas");
     assert_eq!(Case::on(&[1, 3, 4]).of(5).repair(&all), add(2));
     let case = Case::on(&[1, 2, 3, 4]);
     let passing = RangeState { is_surplus_settled: false, ..case.state() };
     assert_eq!(Picture::new(all).repair(&passing), None, "it may be on its way");
+}
+
+/// A healthy voter on a leaving store does not leave where a majority of the rest would not be healthy: it is replaced.
+#[test]
+fn what_is_going_leaves_a_quorum() {
+    let mut all = stores(&["", "", "", "", "", ""]);
+    all[4].leaving = true;
+    let case = Case::on(&[1, 2, 3, 4, 5]).found(3, Voter::Away).found(4, Voter::Away);
+    assert_eq!(case.repair(&all), replace(5, Some(6), Why::Going));
+    assert_eq!(Case::on(&[1, 2, 3, 5]).repair(&all), replace(5, None, Why::Going));
+    all[2].is_gone = true;
+    assert_eq!(case.repair(&all), replace(3, None, Why::Going), "what is away is missed least");
+}
+
+/// A leaving store gives its only replicas away too.
+#[test]
+fn the_only_replica_leaves_with_its_store() {
+    let mut all = stores(&["", ""]);
+    all[0].leaving = true;
+    let mut case = Case::on(&[1]).of(1);
+    assert_eq!(case.repair(&all), add(2));
+    case.apply(case.repair(&all).unwrap());
+    case.leaseholder = 2;
+    assert_eq!(case.repair(&all), replace(1, None, Why::Going));
 }
 
 /// A range of one replica moves by having two for a while.
