@@ -3,7 +3,7 @@
 //! ```text
 //! asked ─▶ Clients: no new sessions, /health is 503, open ones get so long
 //!       ─▶ Leases:  jobs stop, leases go to other nodes, again and again for a while
-//!       ─▶ Done:    what could not be given away is told
+//!       ─▶ Done:    the leases that are left are counted; those that come back are given away until the process ends
 //! ```
 //!
 //! The steps are those of a node that stops ([`Node::stop`](crate::Node::stop)). A drained node stays a member with its
@@ -24,6 +24,10 @@ use serde::{Deserialize, Serialize};
 use store::Store;
 use tokio::{sync::watch, time::Instant};
 
+/// The longest that sessions are waited for.
+const PATIENCE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How often a drained node looks whether it leads anything again.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(1);
 /// For how long leases that are still here, or come back, are given away again.
 const LEASES_PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -81,7 +85,7 @@ impl Drain {
             }
             tracing::info!("draining, as an operator asked");
             *phase = Some(DrainPhase::Clients);
-            tokio::spawn(self.clone().run(store.clone(), patience));
+            tokio::spawn(self.clone().run(store.clone(), patience.min(PATIENCE_MAX)));
         }
         let phase = phase.unwrap_or(DrainPhase::Clients);
         let sql = self.clients.get().and_then(|clients| clients.sql.upgrade());
@@ -110,5 +114,14 @@ impl Drain {
         }
         *self.phase.lock() = Some(DrainPhase::Done);
         tracing::info!(leases = store.leases(), "drained");
+        // Elected again, where others fail: it looks after no range any more, so it is not to keep them.
+        let store = store.downgrade();
+        loop {
+            tokio::time::sleep(LOOK_AGAIN_EVERY).await;
+            let Some(store) = store.upgrade().filter(|store| !store.is_stopping()) else { return };
+            if store.leases() > 0 {
+                store.drain().await;
+            }
+        }
     }
 }

@@ -56,17 +56,21 @@ pub struct Node {
     stop: watch::Sender<bool>,
 }
 
-/// How soon a store knows of a changed zone configuration, about.
+/// How often it is looked whether the catalog that the node has is another.
 const ZONES_EVERY: Duration = Duration::from_secs(3);
+/// One look in so many reads the catalog, for changes that nothing else here has read.
+const ZONES_READ_ONE_IN: u64 = 4;
 
 /// Tells the store which zone configurations hold, as they change.
 async fn follow_zones(catalog: CatalogStore, store: WeakStore) {
     let mut last: Option<Arc<CatalogSnapshot>> = None;
     let mut ticks = tokio::time::interval(ZONES_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    for look in 0_u64.. {
         ticks.tick().await;
-        let current = match catalog.refresh().await {
+        let is_read = last.is_none() || look % ZONES_READ_ONE_IN == 0;
+        let read = if is_read { catalog.refresh().await } else { Ok(catalog.current()) };
+        let current = match read {
             Ok(current) => current,
             Err(error) => {
                 tracing::debug!(%error, "zone configurations cannot be read now");

@@ -46,6 +46,8 @@ pub struct NodeParts {
     pub locality: Locality,
     /// That the ranges which it leads serve, of late.
     pub batches_per_second: u64,
+    /// It is being drained: it takes no leases.
+    pub draining: bool,
 }
 
 impl NodeParts {
@@ -56,6 +58,7 @@ impl NodeParts {
             writer.bytes(4, &self.locality.encode());
         }
         writer.number(6, self.batches_per_second, 0);
+        writer.flag(8, self.draining);
         writer.finish()
     }
 
@@ -64,8 +67,9 @@ impl NodeParts {
         let node = NodeId::new(reader.number(2, 0)?);
         let locality = reader.bytes(4)?.map(Locality::decode).transpose()?.unwrap_or_default();
         let batches_per_second = reader.number(6, 0)?;
+        let draining = reader.flag(8)?;
         reader.finish()?;
-        Ok((node, Self { locality, batches_per_second }))
+        Ok((node, Self { locality, batches_per_second, draining }))
     }
 }
 
@@ -181,11 +185,13 @@ mod tests {
         let mut node = info(5, "a");
         let plain = postcard::to_stdvec(&node).unwrap();
         assert_eq!(nodes_to_bytes(&node, [&node]), plain, "without parts nothing has changed");
-        node.parts = NodeParts { locality: "r=a".parse().unwrap(), batches_per_second: 7 };
+        node.parts = NodeParts { locality: "r=a".parse().unwrap(), batches_per_second: 7, draining: false };
         let bytes = nodes_to_bytes(&node, [&node]);
         assert_eq!(bytes.strip_prefix(plain.as_slice()), Some(b"\x02\x0f\x0e\x02\x01\x01\x04\x06\x02\x04\x03r=a\x06\x01\x07".as_slice()));
         let read = |bytes: &[u8]| nodes_from_bytes(bytes, |info: &mut NodeInfo| vec![info]);
         assert_eq!(read(&bytes), Ok(node.clone()));
+        let drained = NodeInfo { parts: NodeParts { draining: true, ..node.parts.clone() }, ..node.clone() };
+        assert_eq!(read(&nodes_to_bytes(&drained, [&drained])), Ok(drained));
         assert_eq!(postcard::from_bytes::<NodeInfo>(&bytes).unwrap().parts, NodeParts::default());
         for end in plain.len()..bytes.len() {
             assert_eq!(read(&bytes[..end]).map(|read| read.node_id), Ok(node.node_id));

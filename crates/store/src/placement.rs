@@ -1,6 +1,6 @@
 //! What a range's leaseholder knows of the nodes and of the range, as the [`allocator`](crate::allocator) takes it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use keys::{RangeDescriptor, ReplicaDescriptor, StoreId};
 use replica::Replica;
@@ -38,57 +38,70 @@ impl Store {
                 is_live: !is_silent_for(HEARD_FOR),
                 is_gone: is_settled && is_silent_for(config.dead_after),
                 leaving: node.leaving,
+                draining: node.parts.draining,
                 locality: node.parts.locality,
             }
         };
-        Picture::new(self.nodes().all().into_iter().map(state).collect())
+        let mut picture = Picture::new(self.nodes().all().into_iter().map(state).collect());
+        picture.is_settled = is_settled;
+        picture
     }
 }
 
-/// Which kind of move is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Aim {
-    Repair,
-    Balance,
-    Lease,
-}
-
-/// A range as it is looked at once.
+/// A range as it is looked at once, with the picture of the cluster that all questions about it are answered from.
 pub(crate) struct Look<'a> {
-    pub store: &'a Store,
-    pub replica: &'a Arc<Replica>,
-    pub range: &'a RangeDescriptor,
-    pub zone: &'a Zone,
-    /// Stores that a replica could not be added on lately.
-    pub failed: &'a [(StoreId, Instant)],
-    pub is_surplus_settled: bool,
+    store: &'a Store,
+    replica: &'a Replica,
+    range: &'a RangeDescriptor,
+    zone: &'a Zone,
+    picture: Picture,
+    voters: Option<Vec<(ReplicaDescriptor, Voter)>>,
+    failed: Vec<StoreId>,
+    is_surplus_settled: bool,
 }
 
-impl Look<'_> {
-    pub fn next(&self, aim: Aim) -> Option<Move> {
-        let voters: Option<Vec<(ReplicaDescriptor, Voter)>> = self.store.health(self.range).map(|health| health.voters);
-        let failed: Vec<StoreId> = self.failed.iter().map(|(store, _)| *store).collect();
-        let engine = &self.store.inner.engine;
-        let picture = self.store.picture();
-        let bytes = match aim {
-            // Asked of the engine only where it may decide something.
-            Aim::Balance if picture.do_bytes_differ() => engine.approximate_bytes(&self.range.span()).unwrap_or(0),
-            Aim::Balance | Aim::Repair | Aim::Lease => 0,
-        };
-        let state = RangeState {
+impl<'a> Look<'a> {
+    /// `failed`: stores that a replica could not be added on lately.
+    pub fn at(
+        store: &'a Store,
+        replica: &'a Replica,
+        range: &'a RangeDescriptor,
+        zone: &'a Zone,
+        failed: &[(StoreId, Instant)],
+        is_surplus_settled: bool,
+    ) -> Self {
+        let voters = store.health(range).map(|health| health.voters);
+        let failed = failed.iter().map(|(store, _)| *store).collect();
+        Self { store, replica, range, zone, picture: store.picture(), voters, failed, is_surplus_settled }
+    }
+
+    fn state(&self, bytes: u64) -> RangeState<'_> {
+        RangeState {
             range: self.range,
             leaseholder: self.store.inner.store_id,
-            voters: voters.as_deref(),
+            voters: self.voters.as_deref(),
             config: &self.zone.config,
             bytes,
             rate: self.replica.rate(),
-            failed: &failed,
+            failed: &self.failed,
             is_surplus_settled: self.is_surplus_settled,
-        };
-        match aim {
-            Aim::Repair => picture.repair(&state),
-            Aim::Balance => picture.balance(&state),
-            Aim::Lease => picture.lease(&state),
         }
+    }
+
+    pub fn repair(&self) -> Option<Move> {
+        self.picture.repair(&self.state(0))
+    }
+
+    pub fn balance(&self) -> Option<Move> {
+        // The engine is asked only where it may decide something.
+        let bytes = match self.picture.do_bytes_differ() {
+            true => self.store.inner.engine.approximate_bytes(&self.range.span()).unwrap_or(0),
+            false => 0,
+        };
+        self.picture.balance(&self.state(bytes))
+    }
+
+    pub fn lease(&self) -> Option<Move> {
+        self.picture.lease(&self.state(0))
     }
 }

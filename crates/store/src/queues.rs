@@ -28,7 +28,7 @@ use crate::{
     checks::Voter,
     merge_queue::{merge_if_small, split_if_busy},
     nodes::{NodeInfo, nodes_from_bytes},
-    placement::{Aim, Look},
+    placement::Look,
     store::{Inner, Protections, Store, StoreRequest},
     work::WorkKind,
 };
@@ -106,6 +106,7 @@ impl Store {
         let led = || replicas.iter().filter(|replica| replica.is_leaseholder());
         info.leases = led().count() as u64;
         info.parts.batches_per_second = led().map(|replica| replica.rate()).sum();
+        info.parts.draining = self.inner.draining.load(Ordering::Acquire);
         info.clone()
     }
 }
@@ -238,25 +239,23 @@ async fn look_after(store: &Store, replica: &Arc<Replica>, memory: &mut Memory) 
     let is_surplus = descriptor.voters().count() as u64 > u64::from(zone.config.num_replicas);
     memory.surplus_since = is_surplus.then(|| memory.surplus_since.unwrap_or_else(Instant::now));
     let is_surplus_settled = memory.surplus_since.is_some_and(|at| at.elapsed() >= SURPLUS_FOR);
-    let look = |aim, failed: &[(StoreId, Instant)]| {
-        Look { store, replica, range: &descriptor, zone: &zone, failed, is_surplus_settled }.next(aim)
-    };
+    let look = Look::at(store, replica, &descriptor, &zone, &memory.failed, is_surplus_settled);
     let is_leaving = store.inner.info.lock().leaving;
-    let next = look(Aim::Repair, &memory.failed);
-    let next = match next {
+    let next = match look.repair() {
         // Its leases are handed over below.
         None if is_leaving => None,
         None => {
             // Where nothing is wrong: what is even stays so, and is made even a little at a time.
-            let next = look(Aim::Balance, &memory.failed).or_else(|| look(Aim::Lease, &memory.failed));
+            let next = look.balance().or_else(|| look.lease());
             next.filter(|next| matches!(next, Move::Transfer { why: Why::Preference, .. }) || store.inner.take_turn_to_balance())
         }
         some => some,
     };
-    if let Some(next) = next {
-        if make_move(store, replica, next, memory).await? {
-            return Ok(());
-        }
+    drop(look);
+    if let Some(next) = next
+        && make_move(store, replica, next, memory).await?
+    {
+        return Ok(());
     }
     // Its replica goes when another leads the range.
     if is_leaving && descriptor.voters().count() > 1 {

@@ -559,7 +559,7 @@ impl Store {
     pub(crate) async fn hand_over(&self, replica: &Arc<Replica>) {
         let Some(descriptor) = replica.descriptor() else { return };
         let liveness = self.inner.raft.liveness();
-        let stays = |node: NodeId| self.nodes().get(node).is_none_or(|node| !node.leaving);
+        let stays = |node: NodeId| self.nodes().get(node).is_none_or(|node| !node.leaving && !node.parts.draining);
         let others = descriptor.voters().filter(|it| it.store_id != self.inner.store_id && stays(it.node_id));
         let transfers = async {
             // One that lags behind, or went away just now, is no reason not to ask the next.

@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use hlc::{Clock, PhysicalClock, SystemClock};
-use keys::{Key, Locality, NodeId, RangeId, StoreId};
+use keys::{Key, Locality, NodeId, RangeDescriptor, RangeId, StoreId};
 use kv::{Db, DbConfig, DbOptions, LocalStore};
 use replica::api::{BatchRequest, BatchResponse, KvError, Request};
 use rpc::{MemoryConfig, MemoryNetwork, RpcError, Service, Transport, services};
@@ -340,6 +340,15 @@ impl Cluster {
                     && replica.descriptor().is_some_and(|range| range.contains_key(key.as_bytes()))
             })
         })
+    }
+
+    /// The range of `key` as its leaseholder has it, and where that is.
+    #[must_use]
+    pub fn led(&self, key: &Key) -> Option<(RangeDescriptor, usize)> {
+        let leader = self.leader_of(key)?;
+        let ranges = self.members[leader].store.replicas().into_iter().filter_map(|replica| replica.descriptor());
+        let range = ranges.map(|range| (*range).clone()).find(|range| range.contains_key(key.as_bytes()))?;
+        Some((range, leader))
     }
 
     /// Asks the range of `key` to be led by another member.

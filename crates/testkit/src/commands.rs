@@ -3,17 +3,61 @@
 use std::{path::Path, time::Duration};
 
 use hlc::Timestamp;
-use keys::{Key, SequencedWrite, TxnId, TxnMeta};
+use keys::{Key, RangeId, SequencedWrite, TxnId, TxnMeta};
 use kv::{DbConfig, Read, TxnOptions};
 use replica::api::{BatchRequest, BatchResponse, Header, KvError, Request, TxnHeader, WriteRef};
 use rpc::MemoryConfig;
 
-use crate::cluster::{Cluster, Member};
+use crate::cluster::{Cluster, Member, StoreTuning};
 
 /// A key among the rows of tables.
 #[must_use]
 pub fn key(name: &str) -> Key {
     [&[0x10], name.as_bytes()].concat().into()
+}
+
+/// Looks again and again until something holds.
+///
+/// # Panics
+/// When it does not within 90 seconds.
+pub async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
+    let look = async {
+        while !done().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(90), look).await.is_ok(), "in vain: {what}");
+}
+
+/// Nodes over a network in memory that never loses a message, with the first range on as many as it can be.
+pub async fn tuned(dir: impl AsRef<Path>, nodes: usize, stores: StoreTuning) -> Cluster {
+    let config =
+        DbConfig { rpc_timeout: Duration::from_secs(2), wait_timeout: Duration::from_secs(3), ..DbConfig::default() };
+    let (wires, offsets) = (MemoryConfig::default(), vec![0; nodes]);
+    let cluster = Cluster::start_over_wires(dir.as_ref(), 1, wires, &offsets, config, stores, |_, wire| wire).await;
+    until("the first range is everywhere", async || {
+        let has_it = |member: &&Member| member.store.replica(RangeId::new(1)).is_some_and(|it| it.descriptor().is_some());
+        cluster.members.iter().filter(has_it).count() == nodes.min(3)
+    })
+    .await;
+    cluster
+}
+
+/// Writes a row, however often that takes.
+///
+/// # Panics
+/// When it cannot be written within 30 seconds.
+pub async fn write_row(member: &Member, name: &str, value: &str) {
+    let write = async {
+        loop {
+            let mut txn = member.db.begin(TxnOptions::default());
+            txn.put(key(name), value.as_bytes().to_vec().into());
+            if txn.commit().await.is_ok() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), write).await.expect("a quorum is there");
 }
 
 pub async fn one_node(dir: impl AsRef<Path>) -> Cluster {

@@ -9,42 +9,25 @@ use std::{
 };
 
 use keys::{Key, RangeDescriptor, RangeId, ReplicaId, StoreId};
-use kv::{DbConfig, TxnOptions};
+use kv::TxnOptions;
 use replica::api::Request;
-use rpc::MemoryConfig;
 use storage::WriteBatch;
 use store::CheckOutcome;
 use tempfile::TempDir;
 use testkit::{
     cluster::{Cluster, Member, StoreTuning},
-    commands::{get, key},
+    commands::{get, key, tuned, until},
 };
 
 const FIRST: RangeId = RangeId::new(1);
 
-async fn tuned(dir: &TempDir, stores: StoreTuning) -> Cluster {
-    let config = DbConfig {
-        rpc_timeout: Duration::from_secs(2),
-        wait_timeout: Duration::from_secs(3),
-        ..DbConfig::default()
-    };
-    let wires = MemoryConfig::default();
-    let cluster =
-        Cluster::start_over_wires(dir.path(), 1, wires, &[0; 3], config, stores, |_, transport| transport).await;
-    until("the first range is everywhere", async || {
+async fn three(dir: &TempDir, stores: StoreTuning) -> Cluster {
+    let cluster = tuned(dir, 3, stores).await;
+    until("all of them vote", async || {
         cluster.members.iter().all(|member| range(member).is_some_and(|range| range.voters().count() == 3))
     })
     .await;
     cluster
-}
-
-async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
-    let look = async {
-        while !done().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_secs(60), look).await.is_ok(), "in vain: {what}");
 }
 
 fn range(member: &Member) -> Option<RangeDescriptor> {
@@ -92,7 +75,7 @@ fn number(cluster: &Cluster, place: usize) -> Option<ReplicaId> {
 /// A replica of the store that differs is found, fenced and made anew, and only that one.
 async fn is_found_and_rebuilt(of_leaseholder: bool) {
     let dir = TempDir::new().unwrap();
-    let cluster = tuned(&dir, StoreTuning::default()).await;
+    let cluster = three(&dir, StoreTuning::default()).await;
     for n in 0..20 {
         assert!(write(&cluster.members[0].db, &format!("a{n}"), "good").await);
     }
@@ -139,7 +122,7 @@ async fn a_leaseholder_that_differs_gives_its_lease_up_and_is_rebuilt() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn without_a_majority_nothing_is_fenced() {
     let dir = TempDir::new().unwrap();
-    let cluster = tuned(&dir, StoreTuning::default()).await;
+    let cluster = three(&dir, StoreTuning::default()).await;
     assert!(write(&cluster.members[0].db, "a5", "good").await);
     corrupt(&cluster.members[0]);
     corrupt(&cluster.members[1]);
@@ -152,7 +135,7 @@ async fn without_a_majority_nothing_is_fenced() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_check_needs_every_replica() {
     let dir = TempDir::new().unwrap();
-    let cluster = tuned(&dir, StoreTuning::default()).await;
+    let cluster = three(&dir, StoreTuning::default()).await;
     let leads = leader(&cluster).await;
     cluster.isolate((leads + 1) % 3);
     let outcome = cluster.members[leads].store.check_range(FIRST).await;
@@ -168,7 +151,7 @@ async fn a_check_needs_every_replica() {
 async fn healthy_ranges_under_writes_never_differ() {
     let dir = TempDir::new().unwrap();
     let tuning = StoreTuning { consistency_interval: Duration::from_millis(100), ..StoreTuning::default() };
-    let mut cluster = tuned(&dir, tuning).await;
+    let mut cluster = three(&dir, tuning).await;
     let mut counts = Vec::new();
     for round in 0..4_usize {
         let victim = round % 3;

@@ -12,45 +12,18 @@ use std::{
 
 use hlc::Timestamp;
 use keys::{Key, RangeDescriptor, RangeId, Span};
-use kv::{DbConfig, Read, TxnOptions};
+use kv::{Read, TxnOptions};
 use replica::api::{BatchRequest, Header, KvError, MergeInto, Request, Response};
-use rpc::MemoryConfig;
 use tempfile::TempDir;
 use testkit::{
     cluster::{Cluster, Member, StoreTuning},
-    commands::{get, key, meta, put, send, within},
+    commands::{get, key, meta, put, send, tuned, until, within, write_row as write},
 };
 
 const FIRST: RangeId = RangeId::new(1);
 
-async fn tuned(dir: &TempDir, nodes: usize, stores: StoreTuning) -> Cluster {
-    let config = DbConfig {
-        rpc_timeout: Duration::from_secs(2),
-        wait_timeout: Duration::from_secs(3),
-        ..DbConfig::default()
-    };
-    let offsets = vec![0; nodes];
-    let wires = MemoryConfig::default();
-    let cluster =
-        Cluster::start_over_wires(dir.path(), 1, wires, &offsets, config, stores, |_, transport| transport).await;
-    until("the first range is everywhere", async || {
-        cluster.members.iter().filter(|it| range(it, FIRST).is_some()).count() == nodes.min(3)
-    })
-    .await;
-    cluster
-}
-
 async fn cluster(dir: &TempDir, nodes: usize) -> Cluster {
     tuned(dir, nodes, StoreTuning::default()).await
-}
-
-async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
-    let look = async {
-        while !done().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_secs(60), look).await.is_ok(), "in vain: {what}");
 }
 
 fn range(member: &Member, range_id: RangeId) -> Option<RangeDescriptor> {
@@ -59,28 +32,12 @@ fn range(member: &Member, range_id: RangeId) -> Option<RangeDescriptor> {
 
 /// The range of a key, as its leaseholder has it.
 fn led(cluster: &Cluster, at: &str) -> Option<RangeDescriptor> {
-    let leader = cluster.leader_of(&key(at))?;
-    cluster.members[leader].store.replicas().iter().filter_map(|replica| replica.descriptor()).find_map(|range| {
-        range.contains_key(key(at).as_bytes()).then(|| (*range).clone())
-    })
+    cluster.led(&key(at)).map(|(range, _)| range)
 }
 
 async fn leader(cluster: &Cluster, at: &str) -> usize {
     until("somebody leads", async || cluster.leader_of(&key(at)).is_some()).await;
     cluster.leader_of(&key(at)).expect("as just seen")
-}
-
-async fn write(member: &Member, name: &str, value: &str) {
-    let write = async {
-        loop {
-            let mut txn = member.db.begin(TxnOptions::default());
-            txn.put(key(name), value.as_bytes().to_vec().into());
-            if txn.commit().await.is_ok() {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), write).await.expect("a quorum is there");
 }
 
 async fn split(cluster: &Cluster, by: usize, at: &str) -> RangeId {
@@ -634,56 +591,6 @@ async fn a_neighbour_on_other_stores_is_brought_together_first() {
     all_there(&cluster.members[0], "before").await;
     whole(&cluster).await;
     cluster.stop().await;
-}
-
-/// A cluster whose only range serves much, in many places, until `seen` holds.
-async fn under_load(nodes: usize, what: &str, seen: impl Fn(&Cluster) -> bool) {
-    let dir = TempDir::new().unwrap();
-    let cluster = tuned(&dir, nodes, StoreTuning { range_split_qps: 100, ..StoreTuning::default() }).await;
-    let cluster = Arc::new(cluster);
-    for n in 0..40 {
-        write(&cluster.members[0], &format!("p{n:02}"), "value").await;
-    }
-    let stop = Arc::new(AtomicBool::new(false));
-    let readers: Vec<_> = (0..2_usize)
-        .map(|reader| {
-            let (cluster, stop) = (cluster.clone(), stop.clone());
-            tokio::spawn(async move {
-                let mut n = reader;
-                while !stop.load(Ordering::Acquire) {
-                    n = (n + 7) % 40;
-                    let _value = cluster.members[0].db.get(&key(&format!("p{n:02}"))).await.unwrap();
-                }
-            })
-        })
-        .collect();
-    until(what, async || seen(&cluster)).await;
-    stop.store(true, Ordering::Release);
-    for reader in readers {
-        reader.await.unwrap();
-    }
-    cluster.stop().await;
-}
-
-/// Much load on a small range: it is split where the load is.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_range_is_split_where_its_load_is() {
-    under_load(3, "it is split within them", |cluster| {
-        let ranges = cluster.members.iter().flat_map(|member| member.store.replicas());
-        ranges.filter_map(|it| it.descriptor()).any(|range| range.start > key("p05") && range.start < key("p35"))
-    })
-    .await;
-}
-
-/// One node alone would pay for transactions over two ranges, and nobody could take one of them.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_node_alone_does_not_split_by_load() {
-    under_load(1, "it says why it does not", |cluster| {
-        let store = &cluster.members[0].store;
-        assert_eq!(store.replicas().len(), 1);
-        store.replicas().iter().any(|it| store.unsplit(it.range_id()) == Some(replica::Unsplittable::OneNode))
-    })
-    .await;
 }
 
 const ACCOUNTS: u32 = 16;

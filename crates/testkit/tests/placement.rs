@@ -3,17 +3,16 @@
 use std::time::Duration;
 
 use keys::{
-    Key, RangeDescriptor, Span, ZoneConfig,
+    Key, Span, ZoneConfig,
     zone::{read_constraints, read_preferences},
 };
 use kv::{DbConfig, Read, TxnOptions};
 use rpc::MemoryConfig;
 use tempfile::TempDir;
-use testkit::cluster::{Cluster, StoreTuning};
-
-fn key(name: &str) -> Key {
-    [&[0x10], name.as_bytes()].concat().into()
-}
+use testkit::{
+    cluster::{Cluster, StoreTuning},
+    commands::{key, until},
+};
 
 fn span(start: &str, end: &str) -> Span {
     Span::new(key(start), key(end))
@@ -26,27 +25,9 @@ async fn cluster(dir: &TempDir, localities: &'static [&'static str], merges: boo
     Cluster::start_over_wires(dir.path(), 1, wires, &offsets, config, stores, |_, transport| transport).await
 }
 
-async fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let look = async {
-        while !done() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_secs(90), look).await.is_ok(), "in vain: {what}");
-}
-
-/// The range of a key, as its leaseholder has it, and where that is.
-fn led(cluster: &Cluster, at: &str) -> Option<(RangeDescriptor, usize)> {
-    let leader = cluster.leader_of(&key(at))?;
-    let replicas = cluster.members[leader].store.replicas();
-    let ranges = replicas.into_iter().filter_map(|replica| replica.descriptor());
-    let range = ranges.map(|range| (*range).clone()).find(|range| range.contains_key(key(at).as_bytes()))?;
-    Some((range, leader))
-}
-
 /// The members that have a voter of the range of a key, in their order.
 fn voters(cluster: &Cluster, at: &str) -> Vec<usize> {
-    let Some((range, _)) = led(cluster, at) else { return Vec::new() };
+    let Some((range, _)) = cluster.led(&key(at)) else { return Vec::new() };
     let mut places: Vec<usize> = range.voters().filter_map(|voter| usize::try_from(voter.store_id.get()).ok()).map(|id| id - 1).collect();
     places.sort_unstable();
     places
@@ -89,13 +70,13 @@ async fn replicas_are_spread_over_regions_and_survive_one() {
         regions.dedup();
         regions == [0, 1, 2]
     };
-    until("there is a replica in each region", is_spread).await;
+    until("there is a replica in each region", async || is_spread()).await;
     put(&cluster, "a").await;
     for (node, _) in cluster.members[1].store.node_status() {
         let expected = ["region=a", "region=a", "region=b", "region=b", "region=c"];
         assert_eq!(node.parts.locality.to_string(), expected[usize::try_from(node.node_id.get()).unwrap() - 1]);
     }
-    let (lost, stays) = match led(&cluster, "a") {
+    let (lost, stays) = match cluster.led(&key("a")) {
         Some((_, leader)) if region(leader) == 1 => ([0, 1], 2),
         _ => ([2, 3], 0),
     };
@@ -120,29 +101,29 @@ async fn zone_configurations_move_replicas_and_leases() {
         ..ZoneConfig::default()
     };
     configure(&cluster, &[(span("m", "n"), zone(3, "[+region=b]", "[]"))]);
-    until("it is where it is to be", || voters(&cluster, "m1") == [1, 3, 4]).await;
-    let (range, _) = led(&cluster, "m1").expect("it is led");
+    until("it is where it is to be", async || voters(&cluster, "m1") == [1, 3, 4]).await;
+    let (range, _) = cluster.led(&key("m1")).expect("it is led");
     assert_eq!((&range.start, &range.end), (&key("m"), &key("n")));
     assert!(has(&cluster, 0, "m1").await && has(&cluster, 4, "a1").await);
     assert_eq!(voters(&cluster, "a1").len(), 3);
 
     configure(&cluster, &[(span("m", "n"), zone(5, "[]", "[[+region=a]]"))]);
-    until("it is everywhere", || voters(&cluster, "m1") == [0, 1, 2, 3, 4]).await;
-    until("it is led where it is preferred", || led(&cluster, "m1").is_some_and(|(_, leader)| matches!(leader, 0 | 2))).await;
+    until("it is everywhere", async || voters(&cluster, "m1") == [0, 1, 2, 3, 4]).await;
+    until("it is led where it is preferred", async || cluster.led(&key("m1")).is_some_and(|(_, leader)| matches!(leader, 0 | 2))).await;
 
     configure(&cluster, &[(span("m", "n"), zone(3, "{\"+region=a\": 2}", "[[+region=b]]"))]);
-    until("two have left", || voters(&cluster, "m1").len() == 3).await;
-    until("it is as it is to be", || {
+    until("two have left", async || voters(&cluster, "m1").len() == 3).await;
+    until("it is as it is to be", async || {
         let places = voters(&cluster, "m1");
         let in_a = places.iter().filter(|place| matches!(place, 0 | 2)).count();
-        in_a >= 2 && places.len() == 3 && led(&cluster, "m1").is_some_and(|(_, leader)| matches!(leader, 1 | 3 | 4))
+        in_a >= 2 && places.len() == 3 && cluster.led(&key("m1")).is_some_and(|(_, leader)| matches!(leader, 1 | 3 | 4))
     })
     .await;
     assert!(has(&cluster, 0, "m1").await && has(&cluster, 3, "a1").await);
 
     // Nothing sets it apart any more.
     configure(&cluster, &[]);
-    until("they are one range again", || led(&cluster, "m1").is_some_and(|(range, _)| range.start == Key::MIN && range.end == Key::MAX)).await;
+    until("they are one range again", async || cluster.led(&key("m1")).is_some_and(|(range, _)| range.start == Key::MIN && range.end == Key::MAX)).await;
     assert!(has(&cluster, 0, "m1").await && has(&cluster, 3, "a1").await);
     cluster.stop().await;
 }

@@ -42,11 +42,17 @@ pub(crate) struct StoreState {
     /// It was silent for so long that others take its place.
     pub is_gone: bool,
     pub leaving: bool,
+    /// It keeps its replicas, and is to lead nothing.
+    pub draining: bool,
 }
 
 impl StoreState {
     fn takes_replicas(&self) -> bool {
         self.is_live && !self.leaving
+    }
+
+    fn takes_leases(&self) -> bool {
+        self.takes_replicas() && !self.draining
     }
 
     fn target(&self) -> StoreTarget {
@@ -58,6 +64,8 @@ impl StoreState {
 pub(crate) struct Picture {
     stores: Vec<StoreState>,
     has_localities: bool,
+    /// Whether it was drawn for long enough to say that a store which is not in it is gone.
+    pub is_settled: bool,
 }
 
 /// A range, as its leaseholder sees it.
@@ -134,10 +142,16 @@ fn merit(config: &SpanConfig, places: &[&Locality]) -> Merit {
     (Reverse(config.misplaced(places)), pairs.sum())
 }
 
+/// How many voters a range is configured to have. What leaves without a replacement is judged by it, and not by how many are
+/// wanted: that falls where nodes are unknown.
+fn configured(state: &RangeState<'_>) -> usize {
+    usize::try_from(state.config.num_replicas).unwrap_or(usize::MAX).max(1)
+}
+
 impl Picture {
     pub fn new(stores: Vec<StoreState>) -> Self {
         let has_localities = stores.iter().any(|store| !store.locality.is_empty());
-        Self { stores, has_localities }
+        Self { stores, has_localities, is_settled: true }
     }
 
     fn store(&self, id: StoreId) -> Option<&StoreState> {
@@ -213,7 +227,7 @@ impl Picture {
         }
         let is_going = |(voter, found): &&(ReplicaDescriptor, Voter)| {
             let store = self.store(voter.store_id);
-            let is_gone = *found == Voter::Away && store.is_none_or(|store| store.is_gone);
+            let is_gone = *found == Voter::Away && store.map_or(self.is_settled, |store| store.is_gone);
             voter.store_id != state.leaseholder && (is_gone || store.is_some_and(|store| store.leaving))
         };
         // The only replica moves by being one of two for a while.
@@ -224,19 +238,17 @@ impl Picture {
         }
         let (from, found) = *voters.iter().filter(is_going).max_by_key(|(_, found)| *found == Voter::Away)?;
         let left = healthy(voters) - usize::from(found == Voter::Healthy);
-        if voters.len() > self.wanted(state) && left > (voters.len() - 1) / 2 {
+        if voters.len() > configured(state) && left > (voters.len() - 1) / 2 {
             return Some(Move::Replace { from, to: None, why: Why::Going });
         }
         let to = self.best_target(state, &self.places_without(state, Some(from.store_id)))?;
         Some(Move::Replace { from, to: Some(to), why: Why::Going })
     }
 
-    /// The voter that is missed least of a range that has more than it is configured to. What is configured counts, and not
-    /// what is wanted: that falls where nodes are unknown.
+    /// The voter that is missed least of a range that has more than it is configured to.
     fn surplus(&self, state: &RangeState<'_>) -> Option<Move> {
         let voters = state.voters?;
-        let configured = usize::try_from(state.config.num_replicas).unwrap_or(usize::MAX).max(1);
-        if voters.len() <= configured || !state.is_surplus_settled || healthy(voters) <= voters.len() / 2 {
+        if voters.len() <= configured(state) || !state.is_surplus_settled || healthy(voters) <= voters.len() / 2 {
             return None;
         }
         let (from, found) = *voters.iter().max_by_key(|(voter, found)| {
@@ -354,7 +366,7 @@ impl Picture {
     /// Voters that may lead, with their ranks among the lease preferences.
     fn lease_targets(&self, state: &RangeState<'_>, voters: &[(ReplicaDescriptor, Voter)]) -> Vec<(usize, &StoreState)> {
         let may_lead = |(voter, found): &(ReplicaDescriptor, Voter)| {
-            let store = self.store(voter.store_id).filter(|store| store.takes_replicas())?;
+            let store = self.store(voter.store_id).filter(|store| store.takes_leases())?;
             let is_other = voter.store_id != state.leaseholder && *found == Voter::Healthy;
             is_other.then(|| (state.config.lease_rank(&store.locality), store))
         };
@@ -371,7 +383,7 @@ impl Picture {
         if let Some((_, store)) = preferred.min_by_key(|(theirs, store)| (*theirs, store.leases, store.store_id)) {
             return Some(Move::Transfer { to: store.store_id, why: Why::Preference });
         }
-        let live = || self.stores.iter().filter(|store| store.takes_replicas());
+        let live = || self.stores.iter().filter(|store| store.takes_leases());
         let mean_leases = mean(live().map(|store| store.leases))?;
         let band = (mean_leases / 20).max(LEASE_BAND_MIN);
         let equals = || others.iter().filter(|(theirs, _)| *theirs == rank).map(|(_, store)| *store);

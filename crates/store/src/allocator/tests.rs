@@ -16,6 +16,7 @@ fn store(id: u64, locality: &str) -> StoreState {
         is_live: true,
         is_gone: false,
         leaving: false,
+        draining: false,
     }
 }
 
@@ -232,6 +233,29 @@ fn what_is_going_leaves_a_quorum() {
     assert_eq!(Case::on(&[1, 2, 3, 5]).repair(&all), replace(5, None, Why::Going));
     all[2].is_gone = true;
     assert_eq!(case.repair(&all), replace(3, None, Why::Going), "what is away is missed least");
+}
+
+/// A node that was just started does not know all others: who is not known is not gone, and as many replicas as are configured
+/// stay.
+#[test]
+fn an_unknown_store_is_not_gone_at_once() {
+    let known = stores(&["", ""]);
+    let case = Case::on(&[1, 2, 3]).found(3, Voter::Away);
+    let young = Picture { is_settled: false, ..Picture::new(known.clone()) };
+    assert_eq!(young.repair(&case.state()), None);
+    assert_eq!(Picture::new(known).repair(&case.state()), None, "nobody could take its place");
+}
+
+#[test]
+fn a_draining_store_takes_no_leases() {
+    let mut all = stores(&["region=a", "region=b", "region=b"]);
+    (all[0].leases, all[1].leases) = (300, 0);
+    let lease = |all: &[StoreState]| Case::on(&[1, 2, 3]).lease(all);
+    assert_eq!(lease(&all), transfer(2, Why::Count));
+    all[1].draining = true;
+    assert_eq!(lease(&all), transfer(3, Why::Count));
+    let preferred = Case::on(&[1, 2]).preferring("[[+region=b]]");
+    assert_eq!(preferred.lease(&all), None);
 }
 
 /// A leaving store gives its only replicas away too.

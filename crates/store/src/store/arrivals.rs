@@ -531,7 +531,10 @@ impl Store {
         reason: &str,
     ) -> Result<(), StoreError> {
         self.note(range_key(FENCED_PREFIX, range_id), replica_id).await?;
-        self.fence(range_id, reason);
+        // Another may have come in its place meanwhile.
+        if self.replica(range_id).is_some_and(|replica| replica.replica_id() == replica_id) {
+            self.fence(range_id, reason);
+        }
         Ok(())
     }
 
