@@ -24,6 +24,23 @@ pub enum ArgType {
     AnyMultiRange,
 }
 
+impl ArgType {
+    /// The parameter that takes a value of this type; a polymorphic type stands for itself.
+    #[must_use]
+    pub fn taking(ty: SqlType) -> Self {
+        match ty {
+            SqlType::AnyElement => Self::AnyElement,
+            SqlType::AnyArray => Self::AnyArray,
+            SqlType::AnyNonArray => Self::AnyNonArray,
+            SqlType::AnyEnum => Self::AnyEnum,
+            SqlType::AnyRange => Self::AnyRange,
+            SqlType::AnyMultiRange => Self::AnyMultiRange,
+            SqlType::Any => Self::Any,
+            ty => Self::T(ty),
+        }
+    }
+}
+
 /// A result's type, fixed or from the arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetType {

@@ -246,17 +246,7 @@ fn gone(name: &str) -> SqlError {
 #[must_use]
 pub fn support_builtin(name: &str, args: &[SqlType]) -> Option<(&'static Builtin, CallTypes)> {
     let candidates = builtins::functions(name);
-    let argument = |ty: SqlType| match ty {
-        SqlType::AnyElement => ArgType::AnyElement,
-        SqlType::AnyArray => ArgType::AnyArray,
-        SqlType::AnyNonArray => ArgType::AnyNonArray,
-        SqlType::AnyEnum => ArgType::AnyEnum,
-        SqlType::AnyRange => ArgType::AnyRange,
-        SqlType::AnyMultiRange => ArgType::AnyMultiRange,
-        SqlType::Any => ArgType::Any,
-        ty => ArgType::T(ty),
-    };
-    let is_exact = |it: &&&'static Builtin| it.signature.args.iter().copied().eq(args.iter().map(|ty| argument(*ty)));
+    let is_exact = |it: &&&'static Builtin| it.signature.args.iter().copied().eq(args.iter().map(|ty| ArgType::taking(*ty)));
     if args.iter().any(SqlType::is_pseudo)
         && let Some(exact) = candidates.iter().find(is_exact)
     {

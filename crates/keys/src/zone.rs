@@ -266,7 +266,7 @@ impl ZoneConfig {
     #[must_use]
     pub fn resolve(&self, defaults: &SpanConfig) -> SpanConfig {
         let range_max_bytes = self.range_max_bytes.unwrap_or(defaults.range_max_bytes);
-        // A bound that nobody has set follows the other one.
+        // A bound that is not configured follows the other one.
         let range_min_bytes = self.range_min_bytes.unwrap_or(defaults.range_min_bytes.min(range_max_bytes / 4));
         SpanConfig {
             num_replicas: self.num_replicas.unwrap_or(defaults.num_replicas),
@@ -554,7 +554,7 @@ mod tests {
         let database = ZoneConfig { num_replicas: Some(3), gc_ttl_seconds: Some(60), ..ZoneConfig::default() };
         let resolved = table.over(&database).resolve(&SpanConfig::default());
         assert_eq!((resolved.num_replicas, resolved.gc_ttl_seconds), (5, 60));
-        // The lower bound that nobody has set follows the upper one.
+        // The lower bound, not configured, follows the upper one.
         let small = ZoneConfig { range_max_bytes: Some(1 << 20), ..ZoneConfig::default() };
         assert_eq!(small.resolve(&SpanConfig::default()).range_min_bytes, 256 << 10);
     }

@@ -425,7 +425,7 @@ pub enum Ddl {
     AlterType { id: u32, change: AlterType },
     DropTypes { ids: Vec<u32>, missing: Vec<String>, cascade: bool },
     /// Its id is made up; its owner is whoever makes it.
-    /// Warnings are about what its definition says in vain.
+    /// `warnings`: parts of its definition that have no effect.
     CreateRoutine { routine: Box<Routine>, or_replace: bool, body: RoutineBody, warnings: Vec<String> },
     AlterRoutine { id: u32, change: AlterRoutine },
     DropRoutines { ids: Vec<u32>, missing: Vec<String>, cascade: bool },

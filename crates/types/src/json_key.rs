@@ -26,7 +26,7 @@ const OBJECT: u8 = 7;
 pub(crate) fn put_json(out: &mut Vec<u8>, value: &Json) {
     match value {
         Json::Array(items) if items.is_empty() => out.push(EMPTY_ARRAY),
-        value => put_member(out, value),
+        value => deep(|| put_member(out, value)),
     }
 }
 

@@ -457,7 +457,7 @@ impl Registry {
     /// 42704 where there is no such job, 55000 where it is not in a state for that.
     pub async fn control(&self, id: u64, verb: Verb) -> SqlResult<()> {
         if verb == Verb::Cancel && self.job(id).await?.is_err() {
-            // Nobody works on it, and nothing is known of what it has left behind.
+            // No node runs it, and its files cannot be known.
             return self.forget(id).await.map_err(Stopped::into_sql);
         }
         let changed = self.change(id, None, move |job| {

@@ -128,20 +128,6 @@ impl Candidate for Any {
     }
 }
 
-/// What takes a value of this type.
-fn argument_type(ty: SqlType) -> ArgType {
-    match ty {
-        SqlType::AnyElement => ArgType::AnyElement,
-        SqlType::AnyArray => ArgType::AnyArray,
-        SqlType::AnyNonArray => ArgType::AnyNonArray,
-        SqlType::AnyEnum => ArgType::AnyEnum,
-        SqlType::AnyRange => ArgType::AnyRange,
-        SqlType::AnyMultiRange => ArgType::AnyMultiRange,
-        SqlType::Any => ArgType::Any,
-        ty => ArgType::T(ty),
-    }
-}
-
 fn element_of(argument: ArgType) -> ArgType {
     match argument {
         ArgType::AnyArray => ArgType::AnyElement,
@@ -266,7 +252,7 @@ impl Binder<'_> {
         let mut declared = SmallVec::new();
         let types: Vec<ArgType> = inputs
             .iter()
-            .map(|it| Some(argument_type(catalog.stored_type(it.ty)?.without_typmod())))
+            .map(|it| Some(ArgType::taking(catalog.stored_type(it.ty)?.without_typmod())))
             .collect::<Option<_>>()?;
         for at in 0..positional {
             if is_variadic && at + 1 >= inputs.len() {

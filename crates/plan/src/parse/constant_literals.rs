@@ -7,12 +7,12 @@
 //! Only the text says here what type a literal is of: by a cast or a type before it, or by the column whose default it is. One that
 //! gets its type from the operand beside it (`d > '01/02/2020'`) is left.
 
-use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
-use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use sqlparser::tokenizer::{Token, TokenWithSpan};
 use types::{DateOrder, Formatting, IntervalStyle, SqlType, Zone, parse_text, to_text};
 
-use super::{LineIndex, is_significant, keyword};
+use super::keyword;
+use super::stored_types::{Rewritten, significant_tokens};
 
 const DAY_MICROS: i64 = 86_400_000_000;
 
@@ -22,27 +22,17 @@ pub(crate) fn with_constant_literals(text: &str, ty: Option<SqlType>, formatting
     if !text.contains('\'') {
         return text.to_owned();
     }
-    let Ok(tokens) = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location() else {
-        return text.to_owned();
-    };
-    let tokens: Vec<TokenWithSpan> = tokens.into_iter().filter(is_significant).collect();
-    let lines = LineIndex::new(text);
-    let mut out = String::with_capacity(text.len());
-    let mut copied = 0;
+    let Some(tokens) = significant_tokens(text) else { return text.to_owned() };
+    let mut rewritten = Rewritten::new(text);
     for (at, token) in tokens.iter().enumerate() {
         let Token::SingleQuotedString(literal) = &token.token else { continue };
         let alone = ty.filter(|_| is_alone(&tokens, at));
-        let Some(ty) = type_behind(&tokens, at).or_else(|| type_before(&tokens, at)).or(alone) else { continue };
+        let Some(ty) = type_before(&tokens, at).or_else(|| type_behind(&tokens, at)).or(alone) else { continue };
         if let Some(constant) = constant(literal, ty, formatting) {
-            out.push_str(&text[copied..lines.byte(token.span.start)]);
-            out.push('\'');
-            out.push_str(&constant.replace('\'', "''"));
-            out.push('\'');
-            copied = lines.byte(token.span.end);
+            rewritten.replace(token.span, &format!("'{}'", constant.replace('\'', "''")));
         }
     }
-    out.push_str(&text[copied..]);
-    out
+    rewritten.finish()
 }
 
 /// The literal in the form that every session reads alike; none where that is so already, and where it cannot be read.
@@ -178,6 +168,15 @@ mod tests {
         assert_eq!(kept("TIMESTAMP(3) WITH TIME ZONE '2000-01-01'"), "TIMESTAMP(3) WITH TIME ZONE '2000-01-01 06:00:00+00'");
         assert_eq!(kept("'{01/02/2020}'::date[]"), "'{2020-02-01}'::date[]");
         assert_eq!(kept("'now'::timestamp(0)"), "'2019-12-31 18:00:00'::timestamp(0)");
+    }
+
+    /// What stands before a literal is its type; what stands behind casts that.
+    #[test]
+    fn the_type_before_a_literal_is_its_own() {
+        let kolkata = Formatting { zone: Zone::parse("Asia/Kolkata").unwrap(), ..Formatting::default() };
+        let kept = |text: &str| with_constant_literals(text, Some(SqlType::TimestampTz(None)), &kolkata);
+        assert_eq!(kept("DATE '2020-02-01'::timestamptz"), "DATE '2020-02-01'::timestamptz");
+        assert_eq!(kept("TIMESTAMPTZ '2000-01-01 23:00'::date"), "TIMESTAMPTZ '2000-01-01 17:30:00+00'::date");
     }
 
     #[test]

@@ -9,16 +9,42 @@ use types::{Array, Datum, Formatting, SqlResult, SqlType, parse_text, to_text};
 
 use super::{LineIndex, is_significant, keyword};
 
+/// The tokens of a text without blanks and comments; none where it cannot be cut into tokens.
+pub(super) fn significant_tokens(text: &str) -> Option<Vec<TokenWithSpan>> {
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location().ok()?;
+    Some(tokens.into_iter().filter(is_significant).collect())
+}
+
+/// A copy of a text with some of its tokens replaced, from the first to the last.
+pub(super) struct Rewritten<'a> {
+    text: &'a str,
+    lines: LineIndex<'a>,
+    out: String,
+    copied: usize,
+}
+
+impl<'a> Rewritten<'a> {
+    pub fn new(text: &'a str) -> Self {
+        Self { text, lines: LineIndex::new(text), out: String::with_capacity(text.len()), copied: 0 }
+    }
+
+    pub fn replace(&mut self, span: Span, with: &str) {
+        self.out.push_str(&self.text[self.copied..self.lines.byte(span.start)]);
+        self.out.push_str(with);
+        self.copied = self.lines.byte(span.end);
+    }
+
+    pub fn finish(mut self) -> String {
+        self.out.push_str(&self.text[self.copied..]);
+        self.out
+    }
+}
+
 /// The text with the types of its casts named by their oids, where `resolve` knows one. Nothing else is a type's name
 /// in what the parser writes: `x::name`, `CAST(x AS name)`.
 pub(crate) fn with_stored_types(text: &str, resolve: &dyn Fn(&ast::ObjectName) -> Option<u32>) -> String {
-    let Ok(tokens) = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location() else {
-        return text.to_owned();
-    };
-    let tokens: Vec<TokenWithSpan> = tokens.into_iter().filter(is_significant).collect();
-    let lines = LineIndex::new(text);
-    let mut out = String::with_capacity(text.len());
-    let mut copied = 0;
+    let Some(tokens) = significant_tokens(text) else { return text.to_owned() };
+    let mut rewritten = Rewritten::new(text);
     // Of each open parenthesis: whether it is that of CAST.
     let mut open = Vec::new();
     for at in 0..tokens.len() {
@@ -41,30 +67,22 @@ pub(crate) fn with_stored_types(text: &str, resolve: &dyn Fn(&ast::ObjectName) -
         }
         let Some((name, span)) = name_at(&tokens[at + 1..]) else { continue };
         if let Some(oid) = resolve(&name) {
-            out.push_str(&text[copied..lines.byte(span.start)]);
-            out.push_str(&stored_type_name(oid));
-            copied = lines.byte(span.end);
+            rewritten.replace(span, &stored_type_name(oid));
         }
     }
-    out.push_str(&text[copied..]);
-    out
+    rewritten.finish()
 }
 
 /// The text with relations named by their ids, where `resolve` knows one: in what is cast to `regclass`, and where functions
 /// of sequences want one. So a text means the same relation whatever it is called.
 pub(crate) fn with_stored_relations(text: &str, resolve: &dyn Fn(&str) -> Option<u32>) -> String {
-    let Ok(tokens) = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location() else {
-        return text.to_owned();
-    };
-    let tokens: Vec<TokenWithSpan> = tokens.into_iter().filter(is_significant).collect();
+    let Some(tokens) = significant_tokens(text) else { return text.to_owned() };
     let is_word = |token: Option<&TokenWithSpan>, words: &[&str]| {
         matches!(token.map(|it| &it.token), Some(Token::Word(word))
             if word.quote_style.is_none() && words.iter().any(|it| word.value.eq_ignore_ascii_case(it)))
     };
     let is = |token: Option<&TokenWithSpan>, wanted: &Token| token.is_some_and(|it| it.token == *wanted);
-    let lines = LineIndex::new(text);
-    let mut out = String::with_capacity(text.len());
-    let mut copied = 0;
+    let mut rewritten = Rewritten::new(text);
     for at in 0..tokens.len() {
         let Token::SingleQuotedString(name) = &tokens[at].token else { continue };
         let (before, behind) = (|n: usize| at.checked_sub(n).map(|at| &tokens[at]), |n: usize| tokens.get(at + n));
@@ -82,13 +100,11 @@ pub(crate) fn with_stored_relations(text: &str, resolve: &dyn Fn(&str) -> Option
             continue;
         }
         if let Some(id) = resolve(name) {
-            out.push_str(&text[copied..lines.byte(tokens[at].span.start)]);
-            out.push_str(&stored_relation_name(id));
-            copied = lines.byte(if is_cast { tokens[at + 2].span.end } else { tokens[at].span.end });
+            let last = if is_cast { &tokens[at + 2] } else { &tokens[at] };
+            rewritten.replace(Span::new(tokens[at].span.start, last.span.end), &stored_relation_name(id));
         }
     }
-    out.push_str(&text[copied..]);
-    out
+    rewritten.finish()
 }
 
 /// The name that these tokens begin with, and where it stands.
