@@ -3,7 +3,7 @@
 //! The problem: a statement may hold hundreds of megabytes for a moment (a value that doubles, a hash table, the writes of
 //! a transaction). mimalloc keeps what is freed for ten seconds, and a block that another thread has freed until its own
 //! thread looks: the process held twice what its statements were allowed. The idea: a block of [`LARGE`] bytes or more is
-//! mapped by itself, is gone the moment it is freed, and grows by moving its pages instead of copying them.
+//! a mapping of its own: freeing it unmaps it, and `realloc` moves its pages instead of copying them.
 //!
 //! Clearing fresh pages costs about what writing them costs, so smaller blocks, which come and go often, stay with
 //! mimalloc. What RocksDB allocates does not pass through here.
@@ -15,13 +15,12 @@ use std::{
 
 use mimalloc::MiMalloc;
 
-/// From here on a block is mapped by itself.
+/// Blocks of this size or more are mappings of their own.
 const LARGE: usize = 32 << 20;
 
 pub struct Allocator;
 
-/// Whether a block is mapped by itself: its layout alone says so, as whoever frees it knows no more. Mappings begin at a
-/// page.
+/// Whether a block is a mapping. It follows from the layout alone: `dealloc` is given nothing else. Mappings begin at a page.
 fn is_large(layout: Layout) -> bool {
     layout.size() >= LARGE && layout.align() <= 4096
 }
@@ -54,7 +53,7 @@ unsafe impl GlobalAlloc for Allocator {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if is_large(layout) {
-            // SAFETY: the whole of a mapping that nobody uses any more. It fails only for what is none.
+            // SAFETY: `block` is a whole mapping, and the caller gives it up.
             unsafe { libc::munmap(block.cast(), layout.size()) };
             return;
         }

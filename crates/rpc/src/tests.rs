@@ -742,14 +742,19 @@ impl Service for Well {
 #[tokio::test(flavor = "multi_thread")]
 async fn silence_ends_calls_to_who_refuses_heartbeats() {
     let (one, _) = node(1, [7; 16]).await;
-    let (two, _) = node(2, [7; 16]).await;
+    let (two, echo) = node(2, [7; 16]).await;
     let well = Arc::new(Well(std::sync::atomic::AtomicBool::new(true)));
     two.register(services::PULSE, well.clone());
     one.set_address(NodeId::new(2), two.local_addr().to_string());
     call(&one, "opens the connection").await.unwrap();
+    let caller = one.clone();
+    let hangs = tokio::spawn(async move { caller.call(NodeId::new(2), Lane::Client, ECHO, "hang".into(), 10 * LONG).await });
+    // From then on it is on its way, and nobody can say whether it was done.
+    while !echo.order.lock().unwrap().contains(&"hang".len()) {
+        tokio::task::yield_now().await;
+    }
     well.0.store(false, std::sync::atomic::Ordering::SeqCst);
-    let hangs = one.call(NodeId::new(2), Lane::Client, ECHO, "hang".into(), 10 * LONG);
-    let ended = tokio::time::timeout(LONG, hangs).await.expect("silence-ends-calls");
+    let ended = tokio::time::timeout(LONG, hangs).await.expect("silence-ends-calls").unwrap();
     assert!(ended.as_ref().unwrap_err().is_ambiguous(), "{ended:?}");
     assert!(!one.is_reachable(NodeId::new(2)));
     well.0.store(true, std::sync::atomic::Ordering::SeqCst);

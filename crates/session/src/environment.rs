@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
+use builtins::{EvalContext, ValueMemory};
 use catalog::{CatalogSnapshot, CatalogStore, CatalogView, privilege::access::READ_ALL_SETTINGS};
+use exec::MemoryBudget;
 use types::{Formatting, SqlError, SqlResult, SqlState};
 
 use crate::{
-    access::Access, activity::Sessions, cluster::Cluster, notify::{Hub, SessionNotify}, plan_cache::Scope, session::Session,
+    access::Access, activity::Sessions, cluster::Cluster, host::SessionHost, notify::{Hub, SessionNotify}, plan_cache::Scope, session::Session,
     settings::{Settings, known},
     statistics::StatementStatistics,
 };
@@ -40,6 +42,23 @@ impl Environment {
     /// The formats of a transaction that began at `now`, microseconds since 2000.
     pub fn formatting_at(&self, now: i64) -> Formatting {
         Formatting { now, ..self.formatting.clone() }
+    }
+
+    /// What a statement that begins now is evaluated with, in a transaction of [`Environment::formatting_at`].
+    pub fn eval<'a>(
+        &'a self,
+        formatting: &'a Formatting,
+        host: &'a SessionHost,
+        memory: Option<&'a MemoryBudget>,
+    ) -> EvalContext<'a> {
+        EvalContext {
+            transaction_timestamp: formatting.now,
+            statement_timestamp: SessionHost::now_micros(&self.clock),
+            formatting,
+            host,
+            catalog: &*self.view,
+            memory: memory.map(|memory| memory as &dyn ValueMemory),
+        }
     }
 
     /// Whether the current user may see a setting.

@@ -45,7 +45,6 @@ pub use temporary::drop_leftovers;
 
 use std::sync::Arc;
 
-use builtins::EvalContext;
 use catalog::privilege::PrivilegeSet;
 use catalog::{CatalogSnapshot, CatalogStore};
 use exec::{CancelFlag, NodeMemory, NodeReservation, SessionState};
@@ -446,14 +445,7 @@ impl Session {
         let host = SessionHost::new(environment.clone());
         let now = SessionHost::now_micros(&self.engine.clock);
         let formatting = environment.formatting_at(self.block.as_ref().map_or(now, |block| block.began));
-        let eval = EvalContext {
-            transaction_timestamp: formatting.now,
-            statement_timestamp: now,
-            formatting: &formatting,
-            host: &host,
-            catalog: &*environment.view,
-            memory: None,
-        };
+        let eval = environment.eval(&formatting, &host, None);
         let notes = PlanNotes::default();
         let roles = match self.has_changed_catalog() {
             true => environment.view.catalog.clone(),

@@ -14,6 +14,7 @@ use keys::{Key, Span};
 
 use crate::StorageError;
 use crate::engine::{Engine, LockRecord, bounded};
+use crate::read::RawIterator;
 use crate::version_key::{has_version, strip_version};
 use crate::write::{DATA_FAMILY, LOCAL_FAMILY, LOCK_FAMILY, take_slice};
 
@@ -63,6 +64,17 @@ impl EngineSnapshot {
         SnapshotChunks { snapshot: self.clone(), parts }
     }
 
+    /// At the first record of a span, which is read past the cache.
+    fn records(&self, family: u32, span: &Span) -> RawIterator<'_> {
+        let inner = &self.held.engine.inner;
+        let mut read = bounded(span);
+        read.set_snapshot(&self.held.snapshot);
+        read.fill_cache(false);
+        let mut iter = inner.db.raw_iterator_cf_opt(inner.family(family_name(family)), read);
+        iter.seek_to_first();
+        iter
+    }
+
     /// Shows the records of a span in order, until `seen` says that it is enough: what is left of the span then.
     pub(crate) fn each(
         &self,
@@ -70,12 +82,7 @@ impl EngineSnapshot {
         span: &Span,
         mut seen: impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<Option<Span>, StorageError> {
-        let inner = &self.held.engine.inner;
-        let mut read = bounded(span);
-        read.set_snapshot(&self.held.snapshot);
-        read.fill_cache(false);
-        let mut iter = inner.db.raw_iterator_cf_opt(inner.family(family_name(family)), read);
-        iter.seek_to_first();
+        let mut iter = self.records(family, span);
         while let Some((key, value)) = iter.item() {
             let is_enough = !seen(key, value);
             iter.next();
@@ -90,12 +97,7 @@ impl EngineSnapshot {
     }
 
     fn chunk(&self, family: u32, span: &Span) -> Result<(Vec<u8>, Option<Span>), StorageError> {
-        let inner = &self.held.engine.inner;
-        let mut read = bounded(span);
-        read.set_snapshot(&self.held.snapshot);
-        read.fill_cache(false);
-        let mut iter = inner.db.raw_iterator_cf_opt(inner.family(family_name(family)), read);
-        iter.seek_to_first();
+        let mut iter = self.records(family, span);
         let mut out = vec![0, 0, 0, 0, family as u8];
         while let Some((key, value)) = iter.item() {
             let size = out.len() + key.len() + value.len() + LENGTHS_BYTES_MAX;

@@ -11,10 +11,13 @@ use std::sync::Arc;
 use builtins::{CallTypes, EvalContext};
 use catalog::privilege::PrivilegeSet;
 use catalog::{Routine, Step};
-use exec::Returned;
+use exec::{MemoryBudget, Returned};
 use types::{Array, Datum, SqlError, SqlResult, parse_text};
 
-use crate::{host::SessionHost, session::Session};
+use crate::{
+    host::SessionHost,
+    session::{STATEMENT_MEMORY, Session},
+};
 
 /// Builtins called between two looks at whether the statement is to stop.
 const CALLS_BETWEEN_CHECKS: usize = 1024;
@@ -60,17 +63,10 @@ impl Session {
         let plain = &definition.plain;
         let environment = self.environment();
         let host = SessionHost::new(environment.clone());
-        let now = SessionHost::now_micros(&self.engine.clock);
-        let began = self.block.as_ref().map_or(now, |block| block.began);
+        let began = self.block.as_ref().map_or_else(|| SessionHost::now_micros(&self.engine.clock), |block| block.began);
         let formatting = environment.formatting_at(began);
-        let eval = EvalContext {
-            transaction_timestamp: began,
-            statement_timestamp: now,
-            formatting: &formatting,
-            host: &host,
-            catalog: &*environment.view,
-            memory: None,
-        };
+        let memory = MemoryBudget::within(STATEMENT_MEMORY, &self.engine.memory);
+        let eval = environment.eval(&formatting, &host, Some(&memory));
         let mut state = match &plain.initial {
             Some(text) => parse_text(&steps.state, text, &formatting)?,
             None => Datum::Null,

@@ -420,14 +420,8 @@ impl Spi for SessionSpi<'_> {
         let PlanKind::One { simple: Some(expr), .. } = &plan.kind else {
             return Err(SqlError::internal("an expression that is not simple was evaluated as one"));
         };
-        let eval = EvalContext {
-            transaction_timestamp: self.began,
-            statement_timestamp: self.now,
-            formatting: &self.formatting,
-            host: &self.host,
-            catalog: &*self.environment.view,
-            memory: Some(&self.memory),
-        };
+        let eval = self.environment.eval(&self.formatting, &self.host, Some(&self.memory));
+        let eval = EvalContext { statement_timestamp: self.now, ..eval };
         let scope =
             EvalScope { params: values, outer: &[], eval: &eval, memory: Some(&self.memory), made_max: usize::MAX };
         exec::eval_row(expr, &[], &scope)

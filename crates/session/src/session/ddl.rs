@@ -96,14 +96,7 @@ impl Session {
         );
         let run_formatting = environment.formatting_at(block.began);
         let memory = MemoryBudget::within(STATEMENT_MEMORY, &self.engine.memory);
-        let eval = EvalContext {
-            transaction_timestamp: block.began,
-            statement_timestamp: SessionHost::now_micros(&self.engine.clock),
-            formatting: &run_formatting,
-            host: &host,
-            catalog: &*environment.view,
-            memory: Some(&memory),
-        };
+        let eval = environment.eval(&run_formatting, &host, Some(&memory));
         let outcome = exec::ddl::execute(
             ddl,
             &mut exec::ddl::DdlContext {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use builtins::{CallTypes, EvalContext};
+use builtins::CallTypes;
 use catalog::Routine;
 use exec::{ExecContext, Grown, Lent, MemoryBudget, Returned, Routines, SessionState, TriggerCall, TxnSlot};
 use futures::future::BoxFuture;
@@ -224,19 +224,11 @@ impl Session {
         let environment = self.environment();
         let read_only = self.settings.is_on("transaction_read_only");
         let host = SessionHost::new(environment.clone());
-        let now = SessionHost::now_micros(&self.engine.clock);
         let block = self.block.as_mut().expect("a block is open when a plan runs");
         let began = block.began;
         let formatting = environment.formatting_at(began);
         let memory = MemoryBudget::within(STATEMENT_MEMORY, &self.engine.memory);
-        let eval = EvalContext {
-            transaction_timestamp: began,
-            statement_timestamp: now,
-            formatting: &formatting,
-            host: &host,
-            catalog: &*environment.view,
-            memory: Some(&memory),
-        };
+        let eval = environment.eval(&formatting, &host, Some(&memory));
         let shared = block.shared_catalog();
         match self.frozen {
             Some(mark) => block.txn.resume_statement(mark),
